@@ -1,0 +1,53 @@
+"""Every subject of the mesh, built in one place.
+
+Tokens that come from outside (worker, model, tenant) are percent-encoded, the dot included, so that
+no name can add a level or a wildcard to a subject.
+"""
+
+from urllib.parse import quote, unquote
+
+from schemas.fleet import Tier
+
+PREFIX = "mesh.v1"
+INFER = f"{PREFIX}.infer"
+CANCEL = f"{PREFIX}.cancel"
+ROUTERS = "routers"
+"""Queue group of everyone who answers ``INFER``."""
+
+MAX_TOKEN = 200
+INBOX_PREFIX = "_INBOX_"
+MAPPED_REPLY_PREFIX = "_R_."
+"""Where replies go that cross an account boundary (nats-server service imports)."""
+
+
+def encode_token(name: str) -> str:
+    """Return a name as one subject token; raises ``ValueError`` if empty or too long."""
+    token = quote(name, safe="").replace(".", "%2E").replace("~", "%7E")
+    if not token or len(token) > MAX_TOKEN:
+        raise ValueError(f"a name in a subject has 1 to {MAX_TOKEN} encoded characters: {name!r}")
+    return token
+
+
+def decode_token(token: str) -> str:
+    """Return the name that ``encode_token`` was given."""
+    return unquote(token)
+
+
+def capacity(tier: Tier, worker: str) -> str:
+    """Return the subject of one worker's adverts."""
+    return f"{PREFIX}.{tier}.capacity.{encode_token(worker)}"
+
+
+def all_capacity(tier: Tier) -> str:
+    """Return the wildcard over the adverts of a tier."""
+    return f"{PREFIX}.{tier}.capacity.>"
+
+
+def work(tier: Tier, worker: str, op: str) -> str:
+    """Return the subject of an operation (infer, cancel, lease, drain) on one worker."""
+    return f"{PREFIX}.{tier}.work.{encode_token(worker)}.{op}"
+
+
+def is_reply(subject: str) -> bool:
+    """Tell whether a worker may answer here: a private inbox, or one mapped between accounts."""
+    return subject.startswith((INBOX_PREFIX, MAPPED_REPLY_PREFIX))

@@ -1,0 +1,67 @@
+"""Capacity adverts: what each worker tells the fleet about itself, every second and at changes."""
+
+from enum import StrEnum
+
+from schemas.wire import Message
+
+
+class Tier(StrEnum):
+    """On which side of the sovereignty boundary a worker computes."""
+
+    EDGE = "edge"
+    CLOUD = "cloud"
+
+
+class ModelState(StrEnum):
+    """Whether a worker can answer for a model now."""
+
+    READY = "ready"
+    LOADING = "loading"
+    AVAILABLE = "available"
+    """On disk, loaded on first use."""
+    FAILED = "failed"
+    """Its engine is down; the worker is trying to bring it back."""
+
+
+class ModelStatus(Message):
+    """One model on one worker.
+
+    digest: SHA-256 of the model file (empty if unknown); only equal digests can resume each
+    other's streams. context: tokens per sequence. kv_free: free tokens in the KV cache.
+    prefill_rate, decode_rate: tokens/s of one sequence at the current batch, moving averages, 0 if
+    unknown. overhead_ms: measured time to first token beyond prefill (network, upstream).
+    abilities: values of ``Ability``. warm: fingerprints of recently held prefixes.
+    """
+
+    name: str
+    digest: str = ""
+    state: ModelState = ModelState.READY
+    context: int = 0
+    slots: int = 1
+    slots_free: int = 0
+    kv_free: int = 0
+    queued: int = 0
+    prefill_rate: float = 0.0
+    decode_rate: float = 0.0
+    overhead_ms: float = 0.0
+    abilities: tuple[str, ...] = ()
+    warm: tuple[str, ...] = ()
+    detail: str = ""
+    """Why the model is not ready, or how it was set up, for people."""
+
+
+class Advert(Message):
+    """What a worker can do at this moment.
+
+    incarnation: new at every start of the worker. sequence: counts adverts within an incarnation.
+    memory_free: bytes. labels: free-form, set by whoever runs the worker.
+    """
+
+    worker: str
+    tier: Tier
+    incarnation: str
+    sequence: int
+    draining: bool = False
+    labels: dict[str, str] = {}
+    memory_free: int = 0
+    models: tuple[ModelStatus, ...] = ()

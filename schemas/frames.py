@@ -1,0 +1,98 @@
+"""Frames: what a worker sends to a request's private inbox.
+
+Every frame carries a sequence number counted from 0 within its attempt. A gap means that the bus
+dropped something and the attempt is lost. ``Accepted`` or ``Failed`` comes first, ``Done`` or
+``Failed`` last.
+"""
+
+from typing import Any
+
+import msgspec
+
+from schemas.failures import FailureCode
+from schemas.inference import FinishReason, Usage
+from schemas.wire import Message, encode
+
+UNKNOWN = -1
+"""``slots_free`` of a worker that does not say."""
+
+
+class Accepted(Message, tag="accepted"):
+    """The worker took the attempt and holds a slot for it.
+
+    digest: of the model file; slots_free: what is left for others, which spares the router the
+    wait for the next advert.
+    """
+
+    seq: int
+    worker: str
+    digest: str = ""
+    slots_free: int = UNKNOWN
+
+
+class ToolCallDelta(Message):
+    """A piece of a tool call: id and name once, then pieces of the arguments."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class Delta(Message, tag="delta"):
+    """New output of choice ``index``: whole UTF-8 text, and the token ids it was made from.
+
+    ids: needed to resume the stream elsewhere; empty where the engine has none (upstream).
+    count: tokens in this frame. logprobs: list of OpenAI logprob items.
+    """
+
+    seq: int
+    text: str = ""
+    ids: tuple[int, ...] = ()
+    index: int = 0
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: list[dict[str, Any]] | None = None
+    finish_reason: FinishReason | None = None
+    """Set on the last delta of a choice when there are several (n > 1)."""
+
+
+class Beat(Message, tag="beat"):
+    """The attempt is alive; sent every second while nothing else is."""
+
+    seq: int
+
+
+class Done(Message, tag="done"):
+    """The attempt ended well."""
+
+    seq: int
+    finish_reason: FinishReason
+    usage: Usage
+    slots_free: int = UNKNOWN
+
+
+class Failed(Message, tag="failed"):
+    """The attempt was refused or ended badly; ``param`` names the offending request field."""
+
+    seq: int
+    code: FailureCode
+    message: str
+    param: str | None = None
+    retry_after_ms: int | None = None
+    slots_free: int = UNKNOWN
+
+
+Frame = Accepted | Delta | Beat | Done | Failed
+
+_decoder = msgspec.json.Decoder(Frame)
+
+
+def decode_frame(payload: bytes) -> Frame:
+    """Return the frame in a payload; raises ``msgspec.MsgspecError`` on anything else."""
+    return _decoder.decode(payload)
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Return the JSON bytes of a frame."""
+    return encode(frame)

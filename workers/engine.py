@@ -1,0 +1,59 @@
+"""The seam between the bus side of a worker and what computes: one engine answers for one model."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from schemas.fleet import ModelStatus
+from schemas.frames import ToolCallDelta
+from schemas.inference import Dispatch, FinishReason, Usage
+
+
+class Piece(msgspec.Struct, gc=False):
+    """New output of one choice: whole UTF-8 text and the token ids it was made from."""
+
+    text: str = ""
+    ids: tuple[int, ...] = ()
+    index: int = 0
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: list[dict[str, Any]] | None = None
+    finish_reason: FinishReason | None = None
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """How a generation ended, and what it took."""
+
+    reason: FinishReason
+    usage: Usage
+
+
+Emit = Callable[[Piece], None]
+"""Takes new output at once and never blocks; the agent coalesces and sends."""
+
+
+class Engine(Protocol):
+    """Computes completions for one model.
+
+    The agent admits at most ``status().slots`` attempts at a time, so an engine keeps no queue.
+    """
+
+    def status(self) -> ModelStatus:
+        """Return what to advertise; ``slots_free`` and ``queued`` are filled in by the agent."""
+        ...
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Load the model and keep it up until cancelled; call ``changed`` when the status moved.
+
+        Never raises for a model that cannot be loaded: the status says ``failed`` and why.
+        """
+        ...
+
+    async def generate(self, work: Dispatch, emit: Emit) -> Finish:
+        """Compute one attempt.
+
+        Cancelling the call stops the computation within one step and frees the sequence; so does
+        the passing of ``work.remaining_ms`` (raises ``DeadlineExceeded``). Raises ``MeshError``.
+        """
+        ...
