@@ -57,7 +57,7 @@ class MeshError(Exception):
         param: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """``param``: the request field at fault; ``retry_after``: seconds until a retry may help."""
+        """``param``: the field at fault; ``retry_after``: seconds until a retry may help."""
         self.message = message or (type(self).__doc__ or "").split("\n", 1)[0]
         self.param = param
         self.retry_after = retry_after

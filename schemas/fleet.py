@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+import msgspec
+
 from schemas.wire import Message
 
 
@@ -23,7 +25,7 @@ class ModelState(StrEnum):
     """Its engine is down; the worker is trying to bring it back."""
 
 
-class ModelStatus(Message):
+class ModelStatus(Message, frozen=True, kw_only=True):
     """One model on one worker.
 
     digest: SHA-256 of the model file (empty if unknown); only equal digests can resume each
@@ -50,7 +52,7 @@ class ModelStatus(Message):
     """Why the model is not ready, or how it was set up, for people."""
 
 
-class Advert(Message):
+class Advert(Message, frozen=True, kw_only=True):
     """What a worker can do at this moment.
 
     incarnation: new at every start of the worker. sequence: counts adverts within an incarnation.
@@ -62,6 +64,6 @@ class Advert(Message):
     incarnation: str
     sequence: int
     draining: bool = False
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
     memory_free: int = 0
     models: tuple[ModelStatus, ...] = ()

@@ -17,7 +17,7 @@ UNKNOWN = -1
 """``slots_free`` of a worker that does not say."""
 
 
-class Accepted(Message, tag="accepted"):
+class Accepted(Message, frozen=True, kw_only=True, tag="accepted"):
     """The worker took the attempt and holds a slot for it.
 
     digest: of the model file; slots_free: what is left for others, which spares the router the
@@ -30,7 +30,7 @@ class Accepted(Message, tag="accepted"):
     slots_free: int = UNKNOWN
 
 
-class ToolCallDelta(Message):
+class ToolCallDelta(Message, frozen=True, kw_only=True):
     """A piece of a tool call: id and name once, then pieces of the arguments."""
 
     index: int
@@ -39,7 +39,7 @@ class ToolCallDelta(Message):
     arguments: str = ""
 
 
-class Delta(Message, tag="delta"):
+class Delta(Message, frozen=True, kw_only=True, tag="delta"):
     """New output of choice ``index``: whole UTF-8 text, and the token ids it was made from.
 
     ids: needed to resume the stream elsewhere; empty where the engine has none (upstream).
@@ -57,13 +57,13 @@ class Delta(Message, tag="delta"):
     """Set on the last delta of a choice when there are several (n > 1)."""
 
 
-class Beat(Message, tag="beat"):
+class Beat(Message, frozen=True, kw_only=True, tag="beat"):
     """The attempt is alive; sent every second while nothing else is."""
 
     seq: int
 
 
-class Done(Message, tag="done"):
+class Done(Message, frozen=True, kw_only=True, tag="done"):
     """The attempt ended well."""
 
     seq: int
@@ -72,7 +72,7 @@ class Done(Message, tag="done"):
     slots_free: int = UNKNOWN
 
 
-class Failed(Message, tag="failed"):
+class Failed(Message, frozen=True, kw_only=True, tag="failed"):
     """The attempt was refused or ended badly; ``param`` names the offending request field."""
 
     seq: int
@@ -90,7 +90,8 @@ _decoder = msgspec.json.Decoder(Frame)
 
 def decode_frame(payload: bytes) -> Frame:
     """Return the frame in a payload; raises ``msgspec.MsgspecError`` on anything else."""
-    return _decoder.decode(payload)
+    frame: Frame = _decoder.decode(payload)
+    return frame
 
 
 def encode_frame(frame: Frame) -> bytes:

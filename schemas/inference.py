@@ -32,14 +32,14 @@ class Ability(StrEnum):
     CHOICES = "choices"
 
 
-class FunctionCall(Message):
+class FunctionCall(Message, frozen=True, kw_only=True):
     """A call the model makes: the function's name and its arguments as JSON text."""
 
     name: str
     arguments: str = ""
 
 
-class ToolCall(Message):
+class ToolCall(Message, frozen=True, kw_only=True):
     """One tool call inside an assistant message."""
 
     id: str
@@ -47,7 +47,7 @@ class ToolCall(Message):
     type: Literal["function"] = "function"
 
 
-class ChatMessage(Message):
+class ChatMessage(Message, frozen=True, kw_only=True):
     """One turn of a conversation; content parts are already flattened to text."""
 
     role: Role
@@ -57,7 +57,7 @@ class ChatMessage(Message):
     tool_call_id: str | None = None
 
 
-class Sampling(Message):
+class Sampling(Message, frozen=True, kw_only=True):
     """How the next token is drawn; ``None`` means the engine's default.
 
     temperature: 0 is greedy. top_k: 0 keeps the whole vocabulary. seed: int64, may be negative.
@@ -74,7 +74,7 @@ class Sampling(Message):
     logit_bias: dict[str, float] | None = None
 
 
-class InferRequest(Message):
+class InferRequest(Message, frozen=True, kw_only=True):
     """One request for a completion.
 
     max_tokens: tokens to generate at most. deadline_ms: milliseconds left for the whole request.
@@ -101,7 +101,7 @@ class InferRequest(Message):
     response_format: dict[str, Any] | None = None
 
 
-class Dispatch(Message):
+class Dispatch(Message, frozen=True, kw_only=True):
     """One attempt handed to one worker.
 
     attempt: unique per try, the key for cancel. router: the sender's incarnation, whose leases keep
@@ -116,25 +116,25 @@ class Dispatch(Message):
     emitted: tuple[int, ...] = ()
 
 
-class Cancel(Message):
+class Cancel(Message, frozen=True, kw_only=True):
     """Stop an attempt; sent to the worker that runs it."""
 
     attempt: str
 
 
-class Lease(Message):
+class Lease(Message, frozen=True, kw_only=True):
     """The router is alive: attempts it dispatched to this worker stay wanted."""
 
     router: str
 
 
-class CancelRequest(Message):
+class CancelRequest(Message, frozen=True, kw_only=True):
     """Stop a request of a plain NATS client; sent to ``mesh.v1.cancel``."""
 
     id: str
 
 
-class Usage(Message):
+class Usage(Message, frozen=True, kw_only=True):
     """Tokens counted by the engine (or told by the upstream); cached ones were not computed."""
 
     prompt_tokens: int = 0
@@ -142,7 +142,7 @@ class Usage(Message):
     cached_tokens: int = 0
 
 
-class Completion(Message):
+class Completion(Message, frozen=True, kw_only=True):
     """The whole answer to a request that did not ask for a stream."""
 
     id: str

@@ -1,0 +1,120 @@
+"""Who may say what on the bus: the accounts, and the grant of every role.
+
+The account is the boundary between the tiers, not the permissions. A subject that an account
+neither holds nor imports does not exist for its users, so no reply subject, no wildcard and no
+mistake of ours can carry a message across. Permissions only keep the roles of an account apart.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mesh import subjects
+from schemas.fleet import Tier
+
+
+class Account(StrEnum):
+    """A world of subjects of its own on the broker."""
+
+    EDGE = "EDGE"
+    """Edge workers, and everyone whose requests must not leave the edge."""
+    CLOUD = "CLOUD"
+    """Cloud workers."""
+    APP = "APP"
+    """Gateways and clients that may use both tiers, through imports."""
+    SYS = "SYS"
+    """The server's own events and requests for monitoring."""
+
+
+class Role(StrEnum):
+    """A kind of participant; each has its own key. The value names key file and inboxes."""
+
+    SYS = "sys"
+    EDGE_WORKER = "edge-worker"
+    CLOUD_WORKER = "cloud-worker"
+    GATEWAY = "gateway"
+    EDGE_GATEWAY = "edge-gateway"
+    """A gateway in the edge account: the cloud is out of its reach."""
+    CLIENT = "client"
+    """A program with a router of its own, or one that asks the gateways."""
+    EDGE_CLIENT = "edge-client"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """What a role may do, besides listening on its private inboxes.
+
+    subscribe: subjects; a second word names the only queue group allowed. responds: may publish to
+    the reply subject of each message it was sent, which is how frames reach one inbox and no other.
+    """
+
+    account: Account
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+    responds: bool = False
+
+
+EXPORTED = {Account.EDGE: Tier.EDGE, Account.CLOUD: Tier.CLOUD}
+"""The accounts that serve a tier to ``Account.APP``, and which."""
+
+
+def inbox_prefix(role: Role) -> str:
+    """Return the first token of a role's private inboxes; no other role may listen there."""
+    return f"{subjects.INBOX_PREFIX}{role}"
+
+
+def all_work(tier: Tier) -> str:
+    """Return the wildcard over the operations of all workers of a tier."""
+    return f"{subjects.PREFIX}.{tier}.work.>"
+
+
+def grant(role: Role) -> Grant:
+    """Return what a role may do."""
+    match role:
+        case Role.EDGE_WORKER:
+            return _worker(Account.EDGE)
+        case Role.CLOUD_WORKER:
+            return _worker(Account.CLOUD)
+        case Role.GATEWAY:
+            return _gateway(Account.APP)
+        case Role.EDGE_GATEWAY:
+            return _gateway(Account.EDGE)
+        case Role.CLIENT:
+            return _client(Account.APP)
+        case Role.EDGE_CLIENT:
+            return _client(Account.EDGE)
+        case Role.SYS:
+            return Grant(account=Account.SYS, publish=("$SYS.REQ.>",), subscribe=("$SYS.>",))
+
+
+# Whoever routes gets the subjects of both tiers, in the edge account too. There the cloud's lead
+# nowhere and the broker says so at once: no responders. Withholding the permission would protect
+# nothing more, and turn that clear answer into silence and a time-out.
+_DISPATCH = tuple(all_work(tier) for tier in Tier)
+_WATCH = tuple(subjects.all_capacity(tier) for tier in Tier)
+
+
+def _worker(account: Account) -> Grant:
+    tier = EXPORTED[account]
+    return Grant(
+        account=account,
+        publish=(subjects.all_capacity(tier),),
+        subscribe=(all_work(tier),),
+        responds=True,
+    )
+
+
+def _gateway(account: Account) -> Grant:
+    return Grant(
+        account=account,
+        publish=_DISPATCH,
+        subscribe=(*_WATCH, f"{subjects.INFER} {subjects.ROUTERS}", subjects.CANCEL),
+        responds=True,
+    )
+
+
+def _client(account: Account) -> Grant:
+    return Grant(
+        account=account,
+        publish=(*_DISPATCH, subjects.INFER, subjects.CANCEL),
+        subscribe=_WATCH,
+    )

@@ -1,0 +1,95 @@
+"""The answer to one request: where it runs, its frames, or the whole completion."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+from schemas.fleet import Tier
+from schemas.frames import Beat, Delta, Done
+from schemas.inference import Completion, FunctionCall, InferRequest, ToolCall
+
+Output = Delta | Beat | Done
+"""What a client of the router sees: new output, a sign of life every second, the end."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which worker answers, and why it was the cloud if it was."""
+
+    tier: Tier
+    worker: str
+    fallback: str | None = None
+
+
+class Answer:
+    """Iterate for the frames, or await ``completion``; either raises ``MeshError``."""
+
+    def __init__(self, request: InferRequest) -> None:
+        self.request = request
+        self.route: Route | None = None
+        """Known from the moment a worker accepted; the last one, if several tried."""
+        self._frames: AsyncGenerator[Output, None] | None = None
+
+    def attach(self, frames: AsyncGenerator[Output, None]) -> None:
+        """Set where the frames come from (the router)."""
+        self._frames = frames
+
+    def __aiter__(self) -> AsyncIterator[Output]:
+        if self._frames is None:
+            raise RuntimeError("an answer is iterated inside the context that opened it")
+        return self._frames
+
+    async def aclose(self) -> None:
+        """Stop, and cancel what still runs."""
+        if self._frames is not None:
+            await self._frames.aclose()
+
+    async def completion(self) -> Completion:
+        """Return the whole answer (choice 0) once it is complete."""
+        gathered = Gathered()
+        async for frame in self:
+            if isinstance(frame, Delta):
+                gathered.add(frame)
+            elif isinstance(frame, Done):
+                return self._complete(gathered, frame)
+        raise RuntimeError("frames end with Done or an error")
+
+    def _complete(self, gathered: "Gathered", done: Done) -> Completion:
+        assert self.route is not None, "a worker accepted before it was done"  # noqa: S101
+        return Completion(
+            id=self.request.id,
+            model=self.request.model,
+            text="".join(gathered.text),
+            reasoning="".join(gathered.reasoning),
+            tool_calls=gathered.calls(),
+            finish_reason=done.finish_reason,
+            usage=done.usage,
+            tier=self.route.tier,
+            worker=self.route.worker,
+            fallback=self.route.fallback,
+        )
+
+
+class Gathered:
+    """Deltas of one choice put together."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self._calls: dict[int, tuple[str, str, list[str]]] = {}
+
+    def add(self, delta: Delta) -> None:
+        """Take in a delta; only the first choice counts."""
+        if delta.index != 0:
+            return
+        self.text.append(delta.text)
+        self.reasoning.append(delta.reasoning)
+        for call in delta.tool_calls:
+            known = self._calls.setdefault(call.index, (call.id or "", call.name or "", []))
+            known[2].append(call.arguments)
+
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Return the tool calls in order of their index."""
+        return tuple(
+            ToolCall(id=call_id, function=FunctionCall(name=name, arguments="".join(arguments)))
+            for _, (call_id, name, arguments) in sorted(self._calls.items())
+        )

@@ -1,0 +1,208 @@
+"""One try of one request on one worker: dispatch, frames in order, loss, cancel.
+
+Every attempt has its own inbox. Once it is closed, whatever its worker still sends lands nowhere,
+so a frozen worker that thaws cannot disturb the attempt that replaced it (fencing).
+"""
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from mesh import subjects
+from mesh.bus import Bus, Delivery, Status, raise_for_status
+from mesh.clock import Clock, remaining_ms
+from mesh.errors import (
+    BusError,
+    BusUnavailable,
+    Busy,
+    Cancelled,
+    DeadlineExceeded,
+    MeshError,
+    Refused,
+    WorkerLost,
+    from_code,
+)
+from mesh.fleet import Fleet, Seat
+from schemas.frames import UNKNOWN, Accepted, Beat, Delta, Done, Failed, Frame, decode_frame
+from schemas.inference import Cancel, Dispatch, InferRequest
+from schemas.wire import encode
+
+ACCEPT_WITHIN = 0.3
+"""Seconds in which a worker answers a dispatch; later it counts as unresponsive."""
+LOST_AFTER = 3.5
+"""Seconds without a frame after which a worker counts as lost: three missed beats."""
+MAX_UNREAD = 8192
+"""Frames kept for a client that does not read."""
+OVERTIME = 0.25
+"""Seconds past the deadline that a worker gets to report it itself."""
+
+
+class Unanswered(Refused):
+    """The worker did not answer the dispatch in time."""
+
+
+class Attempt:
+    """A context manager around one dispatch; iterate with ``next`` until ``Done`` or an error."""
+
+    def __init__(self, bus: Bus, fleet: Fleet, seat: Seat, clock: Clock) -> None:
+        self.seat = seat
+        self._bus, self._fleet, self._clock = bus, fleet, clock
+        self._inbox = bus.open_inbox(self._on_delivery)
+        self._frames: deque[Frame] = deque()
+        self._failure: MeshError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._next_seq = 0
+        self._heard_at = self._deadline = clock()
+        self._answered = False
+        self._over = False
+
+    def send(self, request: InferRequest, router: str, deadline: float) -> None:
+        """Dispatch the request; what comes of it shows in ``next``."""
+        now = self._clock()
+        dispatch = Dispatch(
+            attempt=self._inbox.token + router,
+            router=router,
+            remaining_ms=remaining_ms(deadline, now),
+            request=request,
+        )
+        self._id = dispatch.attempt
+        self._deadline = deadline
+        self._heard_at = now
+        self.seat.pending += 1
+        tier, worker = self.seat.node.key
+        try:
+            self._inbox.ask(subjects.work(tier, worker, "infer"), encode(dispatch))
+        except MeshError as error:
+            self._fail(error)
+
+    async def next(self) -> Frame:
+        """Return the next frame; raises the ``MeshError`` that ended the attempt."""
+        while not self._frames:
+            if self._failure is not None:
+                raise self._failure
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._frames.popleft()
+
+    def check(self, now: float) -> None:
+        """Look at the time: unanswered, silent for too long, or past the deadline."""
+        silent = now - self._heard_at
+        if self._over:
+            return
+        if now > self._deadline + OVERTIME:
+            self._fail(DeadlineExceeded())
+        elif not self._answered and silent > ACCEPT_WITHIN:
+            self.seat.node.suspect = True
+            self._fail(Unanswered(f"worker {self.seat.node.key[1]} did not answer"))
+        elif silent > LOST_AFTER:
+            self._fail(WorkerLost(f"worker {self.seat.node.key[1]} fell silent"))
+
+    def excuse_silence(self) -> None:
+        """Count the worker as heard of just now, after this process itself stood still."""
+        self._heard_at = self._clock()
+
+    def close(self) -> None:
+        """Free the worker's slot if it still computes, and let late frames land nowhere."""
+        self._answer()
+        if not self._over:
+            self._over = True
+            self._cancel()
+        self._inbox.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _cancel(self) -> None:
+        tier, worker = self.seat.node.key
+        try:
+            self._bus.post(subjects.work(tier, worker, "cancel"), encode(Cancel(attempt=self._id)))
+        except BusUnavailable:
+            # The worker stops by itself when this router's leases run out.
+            return
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        if self._over:
+            return
+        if delivery.status is not Status.MESSAGE:
+            self._on_trouble(delivery)
+            return
+        self._heard_at = self._clock()
+        try:
+            frame = decode_frame(delivery.payload)
+        except msgspec.MsgspecError:
+            self._fail(WorkerLost(f"worker {self.seat.node.key[1]} sent a malformed frame"))
+            return
+        if frame.seq < self._next_seq:
+            return
+        if frame.seq > self._next_seq:
+            self._fail(WorkerLost(f"frames of worker {self.seat.node.key[1]} were lost"))
+            return
+        self._next_seq += 1
+        self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
+        match frame:
+            case Accepted(slots_free=slots_free):
+                self._answer()
+                self._fleet.room(self.seat, slots_free)
+            case Failed():
+                self._over = True
+                self._answer()
+                self._count_room(frame)
+                self._fail(_error_of(frame))
+                return
+            case Done(slots_free=slots_free):
+                self._over = True
+                self._fleet.room(self.seat, slots_free)
+            case Delta() | Beat():
+                pass
+        if len(self._frames) >= MAX_UNREAD:
+            self._fail(Cancelled("the client reads too slowly"))
+            return
+        self._frames.append(frame)
+        self._wake()
+
+    def _count_room(self, frame: Failed) -> None:
+        if frame.slots_free == UNKNOWN and isinstance(_error_of(frame), Busy):
+            self.seat.slots_free = 0
+        self._fleet.room(self.seat, frame.slots_free)
+
+    def _on_trouble(self, delivery: Delivery) -> None:
+        if delivery.status is Status.DISCONNECTED and self._answered:
+            return  # The stream goes on after a quick reconnect, or a gap or silence ends it.
+        if delivery.status is Status.NO_RESPONDERS:
+            self._fleet.drop(self.seat.node)
+        try:
+            raise_for_status(delivery, subjects.work(*self.seat.node.key, "infer"))
+        except BusError as error:
+            self._fail(error)
+
+    def _answer(self) -> None:
+        if not self._answered:
+            self._answered = True
+            self.seat.pending = max(0, self.seat.pending - 1)
+
+    def _fail(self, error: MeshError) -> None:
+        if self._failure is None:
+            self._failure = error
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def _error_of(frame: Failed) -> MeshError:
+    retry_after = None if frame.retry_after_ms is None else frame.retry_after_ms / 1000
+    return from_code(frame.code, frame.message, param=frame.param, retry_after=retry_after)

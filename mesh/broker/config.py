@@ -1,0 +1,122 @@
+"""From settings and public keys to nats-server's configuration; pure.
+
+The server's format is a superset of JSON, so the text is JSON under a comment: quoting is nobody's
+problem then.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mesh import subjects
+from mesh.accounts import EXPORTED, Account, Role, all_work, grant, inbox_prefix
+from mesh.broker.settings import BrokerSettings
+
+_HEADER = "# The broker of an inference mesh. Rendered anew at every start: edits here are lost.\n"
+_SIGN_IN_TIMEOUT = 10
+"""Seconds for a client on a busy machine to sign the server's challenge (default 2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What ties a configuration to one machine.
+
+    port: 0 lets the server choose, and write its choice to a file in ``ports_folder``. store:
+    JetStream makes its own ``jetstream`` folder there. name: empty lets the server make one up.
+    """
+
+    host: str
+    port: int
+    store: Path
+    name: str = ""
+    ports_folder: Path | None = None
+
+
+def render(settings: BrokerSettings, keys: Mapping[Role, str], place: Place | None = None) -> str:
+    """Return the configuration file; without a place it names no path, address or port."""
+    jetstream: dict[str, Any] = {
+        "max_memory_store": settings.jetstream_memory,
+        "max_file_store": settings.jetstream_disk,
+    }
+    if place:
+        jetstream["store_dir"] = str(place.store)
+    document = {
+        **(_place(place) if place else {}),
+        "ping_interval": _duration(settings.ping_interval),
+        "ping_max": settings.ping_max,
+        "max_payload": settings.max_payload,
+        "max_pending": settings.max_pending,
+        "write_deadline": _duration(settings.write_deadline),
+        "authorization": {"timeout": _SIGN_IN_TIMEOUT},
+        "jetstream": jetstream,
+        "system_account": Account.SYS,
+        "accounts": {account: _account(account, settings, keys) for account in Account},
+    }
+    return _HEADER + json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _place(place: Place) -> dict[str, Any]:
+    address: dict[str, Any] = {"host": place.host, "port": place.port or -1}
+    if place.name:
+        address["server_name"] = place.name
+    if place.ports_folder:
+        address["ports_file_dir"] = str(place.ports_folder)
+    return address
+
+
+def _account(
+    account: Account, settings: BrokerSettings, keys: Mapping[Role, str]
+) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "users": [
+            {"nkey": key, "permissions": _permissions(role, settings)}
+            for role, key in keys.items()
+            if grant(role).account is account
+        ]
+    }
+    match account:
+        case Account.EDGE:
+            content |= {"jetstream": "enabled", "exports": _exports(account, settings)}
+        case Account.CLOUD:
+            content |= {"exports": _exports(account, settings)}
+        case Account.APP:
+            content |= {"imports": [item for source in EXPORTED for item in _imports(source)]}
+        case Account.SYS:
+            pass
+    return content
+
+
+def _permissions(role: Role, settings: BrokerSettings) -> dict[str, Any]:
+    granted = grant(role)
+    permissions: dict[str, Any] = {
+        "publish": {"allow": granted.publish},
+        "subscribe": {"allow": [*granted.subscribe, f"{inbox_prefix(role)}.>"]},
+    }
+    if granted.responds:
+        answer = {"max": -1, "expires": _duration(settings.longest_answer)}
+        permissions["allow_responses"] = answer
+    return permissions
+
+
+def _exports(account: Account, settings: BrokerSettings) -> list[dict[str, Any]]:
+    """Return the work and the adverts of a tier; an answer is many frames, hence a stream."""
+    work = {
+        "service": all_work(EXPORTED[account]),
+        "response_type": "stream",
+        "response_threshold": _duration(settings.longest_silence),
+        "accounts": [Account.APP],
+    }
+    adverts = {"stream": subjects.all_capacity(EXPORTED[account]), "accounts": [Account.APP]}
+    return [work, adverts]
+
+
+def _imports(source: Account) -> list[dict[str, Any]]:
+    work = {"account": source, "subject": all_work(EXPORTED[source])}
+    adverts = {"account": source, "subject": subjects.all_capacity(EXPORTED[source])}
+    return [{"service": work}, {"stream": adverts}]
+
+
+def _duration(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"

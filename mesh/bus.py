@@ -1,0 +1,452 @@
+"""The bus: a supervised connection to the NATS broker. The only module that imports ``nats``.
+
+What nats-py leaves to its callers is settled here once: a client that closed for good is rebuilt
+with its subscriptions, nothing is buffered while disconnected (a request that runs after its
+caller gave up is ghost work), a denied subject fails its request instead of letting it time out,
+and replies of all requests come in through one wildcard subscription.
+"""
+
+import asyncio
+import itertools
+import random
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import msgspec
+import nats.errors
+import structlog
+from anyio.abc import TaskStatus
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+from nats.nuid import NUID
+
+from mesh import subjects
+from mesh.background import background
+from mesh.errors import (
+    BusUnavailable,
+    DeadlineExceeded,
+    NoResponders,
+    PayloadTooLarge,
+    PermissionDenied,
+)
+
+log = structlog.get_logger("mesh.bus")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BusSettings:
+    """How to reach the broker.
+
+    url: one or more ``nats://host:port``, comma-separated. creds: an nkey seed file or a ``.creds``
+    file. role: names the private inbox and the connection. connect_timeout: seconds to keep trying
+    at start. ping_interval: seconds; two unanswered pings end a connection.
+    """
+
+    url: str = "nats://127.0.0.1:4222"
+    creds: Path | None = None
+    role: str = "client"
+    name: str = ""
+    connect_timeout: float = 10.0
+    ping_interval: float = 5.0
+    max_backlog: int = 64 * 1024 * 1024
+
+
+class Status(Enum):
+    """What a delivery is."""
+
+    MESSAGE = auto()
+    NO_RESPONDERS = auto()
+    DENIED = auto()
+    DISCONNECTED = auto()
+
+
+class Delivery(msgspec.Struct, gc=False):
+    """Something that arrived on a subscription or an inbox."""
+
+    subject: str
+    payload: bytes = b""
+    reply: str = ""
+    status: Status = Status.MESSAGE
+
+
+Handler = Callable[[Delivery], None]
+
+
+class Subscription:
+    """Interest in a subject, kept over reconnects until closed."""
+
+    def __init__(self, bus: "Bus", subject: str, handler: Handler, queue: str) -> None:
+        self.subject, self.queue = subject, queue
+        self._bus, self._handler = bus, handler
+        self._live: NatsSubscription | None = None
+
+    async def open_on(self, client: Client) -> None:
+        """Subscribe on a new connection."""
+        self._live = await client.subscribe(self.subject, queue=self.queue, cb=self._deliver)
+
+    async def _deliver(self, message: Msg) -> None:
+        self._handler(Delivery(message.subject, message.data, message.reply))
+
+    async def close(self) -> None:
+        """End the interest; deliveries already under way may still arrive."""
+        self._bus.forget(self)
+        if self._live is not None and self._bus.connected:
+            await self._live.unsubscribe()
+
+
+class Inbox:
+    """A private reply subject for one request; a context manager that closes it."""
+
+    __slots__ = ("_asked", "_bus", "handler", "subject", "token")
+
+    def __init__(self, bus: "Bus", token: str, subject: str, handler: Handler) -> None:
+        self.token, self.subject, self.handler = token, subject, handler
+        self._bus = bus
+        self._asked = ""
+
+    def ask(self, subject: str, payload: bytes) -> None:
+        """Send a request whose replies come to this inbox (raises as ``Bus.post``)."""
+        self._bus.unwatch(self._asked, self)
+        self._asked = subject
+        self._bus.watch(subject, self)
+        self._bus.post(subject, payload, self.subject)
+
+    def close(self) -> None:
+        """Let later replies land nowhere."""
+        self._bus.unwatch(self._asked, self)
+        self._bus.drop_inbox(self.token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_DENIED = re.compile(
+    r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE
+)
+
+
+class Bus:
+    """A connection to the broker that outlives reconnects. Made by ``connect``."""
+
+    def __init__(self, settings: BusSettings) -> None:
+        self._settings = settings
+        self._client: Client | None = None
+        self._closed = asyncio.Event()
+        self._subscriptions: list[Subscription] = []
+        self._outbox: deque[tuple[str, bytes, str]] = deque()
+        self._backlog = 0
+        self._wake = asyncio.Event()
+        self._inboxes: dict[str, Inbox] = {}
+        self._asking: dict[str, set[Inbox]] = {}
+        self._tokens = itertools.count()
+        nuid = NUID().next().decode()
+        self._inbox_root = f"{subjects.INBOX_PREFIX}{settings.role}.{nuid}."
+        self._last_error: Exception | None = None
+        self._servers = settings.url.split(",")
+        self.dropped = 0
+        """Messages that could not be sent because there was no connection."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a message sent now would reach the broker."""
+        return self._client is not None and self._client.is_connected
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes that one message may carry."""
+        return self._client.max_payload if self._client is not None else 0
+
+    def post(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """Send without waiting: in order, at most once; dropped if the connection is lost.
+
+        Raises ``BusUnavailable`` while disconnected and ``PayloadTooLarge``.
+        """
+        if not self.connected:
+            self.dropped += 1
+            raise BusUnavailable("the broker cannot be reached at the moment; retry")
+        if len(payload) > self.max_payload:
+            raise PayloadTooLarge(
+                f"the message has {len(payload)} bytes, the broker takes {self.max_payload}"
+            )
+        if self._backlog + len(payload) > self._settings.max_backlog:
+            self.dropped += 1
+            raise BusUnavailable("the broker does not take messages fast enough; retry")
+        self._backlog += len(payload)
+        self._outbox.append((subject, payload, reply))
+        self._wake.set()
+
+    def open_inbox(self, handler: Handler) -> Inbox:
+        """Return a new private inbox whose deliveries go to ``handler``."""
+        token = format(next(self._tokens), "x")
+        inbox = self._inboxes[token] = Inbox(self, token, self._inbox_root + token, handler)
+        return inbox
+
+    async def request(self, subject: str, payload: bytes, timeout: float) -> bytes:
+        """Send and return the first reply.
+
+        Raises ``NoResponders``, ``PermissionDenied``, ``BusUnavailable``, ``PayloadTooLarge``, or
+        ``DeadlineExceeded`` after ``timeout`` seconds.
+        """
+        answer: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+
+        def settle(delivery: Delivery) -> None:
+            if not answer.done():
+                answer.set_result(delivery)
+
+        with self.open_inbox(settle) as inbox:
+            inbox.ask(subject, payload)
+            try:
+                async with asyncio.timeout(timeout):
+                    delivery = await answer
+            except TimeoutError:
+                raise DeadlineExceeded(f"no answer on {subject} within {timeout:g} s") from None
+        raise_for_status(delivery, subject)
+        return delivery.payload
+
+    async def subscribe(self, subject: str, handler: Handler, queue: str = "") -> Subscription:
+        """Call ``handler`` with every delivery on a subject until the subscription is closed."""
+        subscription = Subscription(self, subject, handler, queue)
+        self._subscriptions.append(subscription)
+        if self._client is not None and self.connected:
+            await subscription.open_on(self._client)
+        return subscription
+
+    async def flush(self) -> None:
+        """Wait until everything posted so far has reached the broker."""
+        while self._outbox and self.connected:
+            self._wake.set()
+            await asyncio.sleep(0)
+        if self._client is not None and self.connected:
+            await self._client.flush()
+
+    def forget(self, subscription: Subscription) -> None:
+        """Do not restore a subscription after a reconnect."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+
+    def drop_inbox(self, token: str) -> None:
+        """Let replies to an inbox land nowhere."""
+        self._inboxes.pop(token, None)
+
+    def watch(self, subject: str, inbox: Inbox) -> None:
+        """Tell an inbox if the broker denies this subject."""
+        self._asking.setdefault(subject.lower(), set()).add(inbox)
+
+    def unwatch(self, subject: str, inbox: Inbox) -> None:
+        """Stop telling."""
+        waiting = self._asking.get(subject.lower())
+        if waiting is not None:
+            waiting.discard(inbox)
+            if not waiting:
+                del self._asking[subject.lower()]
+
+    async def open(self) -> None:
+        """Connect for the first time; raises ``BusUnavailable`` or ``PermissionDenied``."""
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout):
+                await self._dial_until_up(longest_pause=0.2)
+        except TimeoutError:
+            raise BusUnavailable(
+                f"no broker answers at {self._settings.url} ({self._last_error}); start one with "
+                "`mesh up` or `mesh broker`, or name another with --nats"
+            ) from None
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Keep the connection up until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._publish_outbox)
+            task_status.started()
+            while True:
+                await self._closed.wait()
+                self._on_lost()
+                await self._redial()
+
+    async def close(self) -> None:
+        """Send what is queued and leave."""
+        client, self._client = self._client, None
+        if client is None or client.is_closed:
+            return
+        try:
+            async with asyncio.timeout(1):
+                while self._outbox:
+                    subject, payload, reply = self._outbox.popleft()
+                    await client.publish(subject, payload, reply=reply)
+                await client.flush()
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            log.debug("bus.unflushed", error=str(error))
+        await client.close()
+
+    async def _redial(self) -> None:
+        while not self.connected:
+            try:
+                await self._dial_until_up(longest_pause=2.0)
+            except PermissionDenied as error:
+                log.error("bus.rejected", error=error.message)
+                await asyncio.sleep(2.0)
+        log.info("bus.reconnected", url=self._settings.url)
+
+    async def _dial_until_up(self, longest_pause: float) -> None:
+        pause = 0.05
+        while not await self._dial():
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
+            pause = min(pause * 2, longest_pause)
+
+    async def _dial(self) -> bool:
+        client = Client()
+        self._closed.clear()
+        try:
+            await client.connect(**self._options())
+        except nats.errors.AuthorizationError:
+            raise PermissionDenied(self._rejection()) from None
+        except (OSError, TimeoutError, nats.errors.Error) as error:
+            if isinstance(self._last_error, nats.errors.AuthorizationError):
+                raise PermissionDenied(self._rejection()) from None
+            self._last_error = self._last_error or error
+            return False
+        if not client.is_connected:
+            return False
+        self._client = client
+        await client.subscribe(self._inbox_root + "*", cb=self._on_reply)
+        for subscription in self._subscriptions:
+            await subscription.open_on(client)
+        await client.flush()
+        return True
+
+    def _rejection(self) -> str:
+        source = f"credentials in {self._settings.creds}" if self._settings.creds else "no creds"
+        return f"the broker at {self._settings.url} rejects {source}; give --creds FILE of a role"
+
+    def _options(self) -> dict[str, Any]:
+        self._last_error = None
+        options: dict[str, Any] = {
+            "servers": self._servers,
+            "name": self._settings.name or self._settings.role,
+            # Reconnecting is ours: nats-py would replay what was pending when the line broke.
+            "allow_reconnect": False,
+            "max_reconnect_attempts": 1,
+            "reconnect_time_wait": 0.05,
+            "connect_timeout": 2,
+            "ping_interval": self._settings.ping_interval,
+            "max_outstanding_pings": 2,
+            "pending_size": 0,
+            "inbox_prefix": f"{self._inbox_root}rpc",
+            "error_cb": self._on_error,
+            "closed_cb": self._on_closed,
+            "disconnected_cb": self._on_disconnected,
+        }
+        return options | _credentials(self._settings.creds)
+
+    async def _publish_outbox(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._outbox:
+                subject, payload, reply = self._outbox.popleft()
+                self._backlog -= len(payload)
+                try:
+                    if self._client is not None:
+                        await self._client.publish(subject, payload, reply=reply)
+                except (nats.errors.Error, OSError) as error:
+                    # Receivers find the gap by sequence numbers; requests hear DISCONNECTED.
+                    self.dropped += 1
+                    log.debug("bus.unsent", subject=subject, error=str(error))
+
+    async def _on_reply(self, message: Msg) -> None:
+        subject = message.subject
+        inbox = self._inboxes.get(subject[len(self._inbox_root) :])
+        if inbox is None:
+            return
+        headers = message.headers
+        if headers is not None and headers.get("Status") == "503":
+            inbox.handler(Delivery(subject, status=Status.NO_RESPONDERS))
+        else:
+            inbox.handler(Delivery(subject, message.data, message.reply))
+
+    async def _on_error(self, error: Exception) -> None:
+        self._last_error = error
+        # The broker tells a denial as text only; this is the one place that reads it.
+        denied = _DENIED.search(str(error))
+        if denied is None:
+            log.debug("bus.error", error=str(error), kind=type(error).__name__)
+        elif denied[1].lower() == "publish":
+            for inbox in tuple(self._asking.get(denied[2].lower(), ())):
+                inbox.handler(Delivery(denied[2], status=Status.DENIED))
+        else:
+            log.debug("bus.subscription_denied", subject=denied[2])
+
+    async def _on_closed(self) -> None:
+        self._closed.set()
+
+    async def _on_disconnected(self) -> None:
+        log.debug("bus.disconnected", url=self._settings.url)
+
+    def _on_lost(self) -> None:
+        if self._client is not None:
+            self._servers = [*self._settings.url.split(","), *_discovered(self._client)]
+        log.warning("bus.lost", url=self._settings.url)
+        self._outbox.clear()
+        self._backlog = 0
+        for inbox in tuple(self._inboxes.values()):
+            inbox.handler(Delivery(inbox.subject, status=Status.DISCONNECTED))
+
+
+def raise_for_status(delivery: Delivery, subject: str) -> None:
+    """Turn a delivery that is no message into the matching ``BusError``."""
+    match delivery.status:
+        case Status.NO_RESPONDERS:
+            raise NoResponders(f"nobody listens on {subject}")
+        case Status.DENIED:
+            raise PermissionDenied(f"these credentials may not use {subject}")
+        case Status.DISCONNECTED:
+            raise BusUnavailable("the connection to the broker was lost")
+
+
+def _discovered(client: Client) -> list[str]:
+    return [server.geturl() for server in client.discovered_servers]
+
+
+def _credentials(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        text = path.read_text()
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        raise PermissionDenied(f"cannot read the credentials file {path}: {reason}") from None
+    if "BEGIN NATS USER JWT" in text:
+        return {"user_credentials": str(path)}
+    return {"nkeys_seed_str": text.strip()}
+
+
+@asynccontextmanager
+async def connect(settings: BusSettings) -> AsyncIterator[Bus]:
+    """Connect to the broker, keep the connection up inside the context, and close it after.
+
+    Raises ``BusUnavailable`` if no broker answers in time, ``PermissionDenied`` if it rejects the
+    credentials.
+    """
+    bus = Bus(replace(settings, creds=settings.creds and settings.creds.expanduser()))
+    await bus.open()
+    try:
+        async with background(bus.run):
+            yield bus
+    finally:
+        with anyio.CancelScope(shield=True):
+            await bus.close()

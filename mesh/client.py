@@ -1,0 +1,143 @@
+"""The Python client for backend services: a router of its own, straight on the bus.
+
+::
+
+    async with mesh.connect("nats://broker:4222", creds="client.nk") as m:
+        answer = await m.chat("spark", "What is an edge worker?")
+        async for delta in m.chat_stream("spark", "Tell me a story."):
+            print(delta.text, end="")
+"""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from mesh.background import background
+from mesh.bus import BusSettings
+from mesh.bus import connect as connect_bus
+from mesh.errors import InvalidRequest
+from mesh.fleet import Fleet, ModelSummary
+from mesh.router import Router, RouterSettings
+from schemas.frames import Delta
+from schemas.inference import ChatMessage, Completion, InferRequest, Policy, Sampling
+
+Conversation = str | Sequence[ChatMessage]
+"""A single user turn, or all turns."""
+
+
+class Mesh:
+    """A connection to the mesh. Made by ``connect``."""
+
+    def __init__(self, router: Router, fleet: Fleet, tenant: str) -> None:
+        self._router, self._fleet, self._tenant = router, fleet, tenant
+
+    async def chat(
+        self,
+        model: str,
+        messages: Conversation,
+        *,
+        policy: Policy | str = Policy.EDGE_FIRST,
+        deadline: float | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        sampling: Sampling | None = None,
+    ) -> Completion:
+        """Return the whole answer.
+
+        policy: where it may be computed. deadline: seconds for everything. Raises ``MeshError``
+        (see ``mesh.errors``): ``DeadlineExceeded``, ``QueueFull``, ``ModelNotFound``, …
+        """
+        request = self._request(model, messages, policy, deadline, max_tokens, stop, sampling)
+        async with self._router.open(request) as answer:
+            return await answer.completion()
+
+    async def chat_stream(
+        self,
+        model: str,
+        messages: Conversation,
+        *,
+        policy: Policy | str = Policy.EDGE_FIRST,
+        deadline: float | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        sampling: Sampling | None = None,
+    ) -> AsyncIterator[Delta]:
+        """Yield the answer as it is computed; arguments and errors as for ``chat``.
+
+        A stream that is not read to its end should be closed (``aclose``), which frees the worker.
+        """
+        request = self._request(
+            model, messages, policy, deadline, max_tokens, stop, sampling, stream=True
+        )
+        async with self._router.open(request) as answer:
+            async for frame in answer:
+                if isinstance(frame, Delta):
+                    yield frame
+
+    def models(self) -> list[ModelSummary]:
+        """Return the models that live workers serve."""
+        return self._fleet.models()
+
+    def _request(
+        self,
+        model: str,
+        messages: Conversation,
+        policy: Policy | str,
+        deadline: float | None,
+        max_tokens: int | None,
+        stop: Sequence[str],
+        sampling: Sampling | None,
+        *,
+        stream: bool = False,
+    ) -> InferRequest:
+        if isinstance(messages, str):
+            messages = [ChatMessage(role="user", content=messages)]
+        return InferRequest(
+            id=f"req_{secrets.token_hex(12)}",
+            model=model,
+            messages=tuple(messages),
+            tenant=self._tenant,
+            policy=_policy(policy),
+            deadline_ms=None if deadline is None else int(deadline * 1000),
+            max_tokens=max_tokens,
+            stop=tuple(stop),
+            sampling=sampling or Sampling(),
+            stream=stream,
+        )
+
+
+def _policy(policy: Policy | str) -> Policy:
+    try:
+        return Policy(policy)
+    except ValueError:
+        choices = ", ".join(Policy)
+        raise InvalidRequest(
+            f"policy is one of {choices}, not {policy!r}", param="policy"
+        ) from None
+
+
+@asynccontextmanager
+async def connect(
+    url: str | None = None,
+    *,
+    creds: str | Path | None = None,
+    tenant: str = "default",
+    role: str = "client",
+    settings: RouterSettings | None = None,
+) -> AsyncIterator[Mesh]:
+    """Connect to a mesh.
+
+    url, creds: default to ``MESH_NATS`` and ``MESH_CREDS``, then to a local broker. role: the name
+    in the credentials' inbox permission, ``edge-client`` for credentials that never reach the
+    cloud. Raises ``BusUnavailable`` or ``PermissionDenied``.
+    """
+    url = url or os.environ.get("MESH_NATS") or "nats://127.0.0.1:4222"
+    creds = creds or os.environ.get("MESH_CREDS") or None
+    bus_settings = BusSettings(url=url, creds=Path(creds) if creds else None, role=role)
+    async with connect_bus(bus_settings) as bus:
+        fleet = Fleet()
+        router = Router(bus, fleet, settings)
+        async with background(router.run):
+            yield Mesh(router, fleet, tenant)

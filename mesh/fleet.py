@@ -1,0 +1,243 @@
+"""The live directory of workers, kept from their adverts.
+
+Adverts arrive every second and at every change; between them the router keeps the count of free
+slots right by itself, from what it dispatches and from the counts that frames carry.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from mesh import subjects
+from mesh.bus import Bus, Delivery
+from mesh.clock import Clock, monotonic
+from schemas.fleet import Advert, ModelState, ModelStatus, Tier
+
+ADVERT_INTERVAL = 1.0
+"""Seconds between adverts of an unchanged worker."""
+STALE_AFTER = 3 * ADVERT_INTERVAL
+REMEMBER = 300.0
+"""Seconds for which a model that no worker serves any more still counts as known."""
+SAMPLE_ABOVE = 64
+"""Candidates beyond which placement looks at a random sample, to stay within its time."""
+
+_decoder = msgspec.json.Decoder(Advert)
+
+
+class Node:
+    """One worker as last heard of."""
+
+    __slots__ = ("advert", "seats", "seen_at", "suspect")
+
+    def __init__(self, advert: Advert, seen_at: float) -> None:
+        self.advert, self.seen_at = advert, seen_at
+        self.suspect = False
+        """It left a dispatch unanswered; cleared by its next advert."""
+        self.seats: dict[str, Seat] = {}
+
+    @property
+    def key(self) -> tuple[Tier, str]:
+        """Tier and name: what identifies a worker."""
+        return self.advert.tier, self.advert.worker
+
+
+class Seat:
+    """One model on one worker: what placement chooses between."""
+
+    __slots__ = ("node", "pending", "slots_free", "status", "warm")
+
+    def __init__(self, node: Node, status: ModelStatus) -> None:
+        self.node = node
+        self.pending = 0
+        """Attempts dispatched and not yet answered."""
+        self.set(status)
+
+    def set(self, status: ModelStatus) -> None:
+        """Take over what the worker says."""
+        self.status = status
+        self.slots_free = status.slots_free
+        self.warm = frozenset(status.warm)
+
+    @property
+    def free(self) -> int:
+        """Slots that a new attempt could take."""
+        if self.node.suspect or self.node.advert.draining:
+            return 0
+        return self.slots_free - self.pending
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSummary:
+    """One model over all live workers."""
+
+    name: str
+    edge: bool
+    cloud: bool
+    workers: int
+    slots: int
+    slots_free: int
+    context: int
+    state: ModelState
+
+
+class Fleet:
+    """Who is up, with which models, and how much room."""
+
+    def __init__(self, clock: Clock = monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._nodes: dict[tuple[Tier, str], Node] = {}
+        self._seats: dict[tuple[Tier, str], list[Seat]] = {}
+        self._known: dict[str, float] = {}
+        self._listeners: list[Callable[[str], None]] = []
+
+    async def watch(self, bus: Bus) -> None:
+        """Follow the adverts of both tiers; an account without the cloud hears only the edge."""
+        for tier in Tier:
+            await bus.subscribe(subjects.all_capacity(tier), self._on_advert)
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Call ``listener(model)`` whenever room for a model may have appeared or vanished."""
+        self._listeners.append(listener)
+
+    @property
+    def settled(self) -> bool:
+        """Whether every live worker has had the time to be heard."""
+        return self._clock() - self._started > 1.5 * ADVERT_INTERVAL
+
+    def update(self, advert: Advert) -> None:
+        """Take in an advert; one older than the last of its incarnation is ignored."""
+        key = (advert.tier, advert.worker)
+        node = self._nodes.get(key)
+        now = self._clock()
+        if node is None:
+            node = self._nodes[key] = Node(advert, now)
+        elif (
+            node.advert.incarnation == advert.incarnation
+            and advert.sequence <= node.advert.sequence
+        ):
+            return
+        if node.advert.incarnation != advert.incarnation:
+            for seat in node.seats.values():
+                seat.pending = 0
+        node.advert, node.seen_at, node.suspect = advert, now, False
+        self._seat(node, now)
+        if advert.draining and not advert.models:
+            self.drop(node)
+
+    def drop(self, node: Node) -> None:
+        """Forget a worker at once: it said goodbye, or nobody listens on its subject."""
+        if self._nodes.get(node.key) is node:
+            del self._nodes[node.key]
+            for name in tuple(node.seats):
+                self._unseat(node, name)
+                self._tell(name)
+
+    def prune(self) -> None:
+        """Forget workers that have not been heard of for three intervals."""
+        horizon = self._clock() - STALE_AFTER
+        for node in [node for node in self._nodes.values() if node.seen_at < horizon]:
+            self.drop(node)
+
+    def refresh(self) -> None:
+        """Count everyone as heard of just now, after this process itself stood still."""
+        now = self._clock()
+        for node in self._nodes.values():
+            node.seen_at = now
+
+    def room(self, seat: Seat, slots_free: int) -> None:
+        """Take over a worker's own count of free slots from one of its frames."""
+        if slots_free >= 0:
+            seat.slots_free = slots_free
+            if slots_free > 0:
+                self._tell(seat.status.name)
+
+    def seats(self, model: str, tier: Tier) -> Sequence[Seat]:
+        """Return every seat for a model on live workers of a tier."""
+        return self._seats.get((tier, model), ())
+
+    def candidates(self, model: str, tier: Tier) -> Sequence[Seat]:
+        """Return all seats for a model, or a random sample where there are very many."""
+        seats = self._seats.get((tier, model), ())
+        if len(seats) <= SAMPLE_ABOVE:
+            return seats
+        return random.sample(seats, SAMPLE_ABOVE)
+
+    def nodes(self) -> list[Node]:
+        """Return the live workers, by tier and name."""
+        horizon = self._clock() - STALE_AFTER
+        live = (node for node in self._nodes.values() if node.seen_at >= horizon)
+        return sorted(live, key=lambda node: (node.key[0] is Tier.CLOUD, node.key[1]))
+
+    def has(self, model: str) -> bool:
+        """Tell whether a live worker serves a model."""
+        return any(self._seats.get((tier, model)) for tier in Tier)
+
+    def remembers(self, model: str) -> bool:
+        """Tell whether a worker has served a model lately."""
+        seen = self._known.get(model)
+        return seen is not None and self._clock() - seen < REMEMBER
+
+    def models(self) -> list[ModelSummary]:
+        """Return every model served now, by name."""
+        names = sorted({name for (_, name), seats in self._seats.items() if seats})
+        return [
+            _summary(name, self.seats(name, Tier.EDGE), self.seats(name, Tier.CLOUD))
+            for name in names
+        ]
+
+    def _on_advert(self, delivery: Delivery) -> None:
+        try:
+            advert = _decoder.decode(delivery.payload)
+        except msgspec.MsgspecError:
+            return
+        # A worker speaks for itself alone: the broker vouches for the subject, not for the body.
+        if delivery.subject == subjects.capacity(advert.tier, advert.worker):
+            self.update(advert)
+
+    def _seat(self, node: Node, now: float) -> None:
+        gone = node.seats.keys() - {status.name for status in node.advert.models}
+        for name in gone:
+            self._unseat(node, name)
+        for status in node.advert.models:
+            seat = node.seats.get(status.name)
+            if seat is None:
+                seat = node.seats[status.name] = Seat(node, status)
+                self._seats.setdefault((node.key[0], status.name), []).append(seat)
+            else:
+                seat.set(status)
+            self._known[status.name] = now
+            if seat.free > 0:
+                self._tell(status.name)
+        for name in gone:
+            self._tell(name)
+
+    def _unseat(self, node: Node, name: str) -> None:
+        seat = node.seats.pop(name)
+        seats = self._seats[node.key[0], name]
+        seats.remove(seat)
+        if not seats:
+            del self._seats[node.key[0], name]
+
+    def _tell(self, model: str) -> None:
+        for listener in self._listeners:
+            listener(model)
+
+
+def _summary(name: str, edge: Iterable[Seat], cloud: Iterable[Seat]) -> ModelSummary:
+    edge, cloud = list(edge), list(cloud)
+    seats = [*edge, *cloud]
+    states = {seat.status.state for seat in seats}
+    state = next((state for state in ModelState if state in states), ModelState.FAILED)
+    return ModelSummary(
+        name=name,
+        edge=bool(edge),
+        cloud=bool(cloud),
+        workers=len(seats),
+        slots=sum(seat.status.slots for seat in seats),
+        slots_free=sum(max(0, seat.free) for seat in seats),
+        context=max(seat.status.context for seat in seats),
+        state=state,
+    )

@@ -1,0 +1,81 @@
+"""Logging: structlog for our own lines and for those of the libraries, in one form.
+
+Lines go to standard error: coloured text on a terminal, one JSON object per line otherwise.
+Context variables (``structlog.contextvars``) carry the request id onto every line of a request.
+Tracebacks are rendered without local variables, which may hold prompts and keys.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+
+import structlog
+from structlog.typing import Processor
+
+QUIET_LIBRARIES = ("asyncio", "aiohttp.access", "nats")
+"""Loggers heard from ``WARNING`` up only: below that they repeat what the mesh says itself."""
+
+
+class LogLevel(StrEnum):
+    """The lowest severity that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a line is written; ``AUTO`` is text on a terminal and JSON elsewhere."""
+
+    AUTO = "auto"
+    TEXT = "text"
+    JSON = "json"
+
+
+def configure(level: LogLevel = LogLevel.INFO, form: LogFormat = LogFormat.AUTO) -> None:
+    """Send all logging of this process to standard error; later calls replace earlier ones."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_shared(),
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(form),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in QUIET_LIBRARIES:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_shared(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+def _renderers(form: LogFormat) -> Sequence[Processor]:
+    terminal = sys.stderr.isatty()
+    if form is LogFormat.JSON or (form is LogFormat.AUTO and not terminal):
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=plain)]

@@ -1,0 +1,288 @@
+"""Placement: where a request goes now. Pure; the clock and the fleet are handed in.
+
+Best predicted finish wins; equals are told apart by load, then at random. The cloud is used for a
+stated reason only, and never under ``edge-only``.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mesh import estimate
+from mesh.errors import (
+    ContextLengthExceeded,
+    MeshError,
+    ModelNotFound,
+    NoCapacity,
+    QueueFull,
+    Unsupported,
+)
+from mesh.fleet import Fleet, Seat
+from mesh.prefix import Prefix, warm_tokens
+from schemas.fleet import ModelState, Tier
+from schemas.inference import Ability, Policy
+
+
+class Fallback(StrEnum):
+    """Why a request went to the cloud."""
+
+    NO_MODEL = "no_model"
+    DEADLINE = "deadline"
+    QUEUE_DEPTH = "queue_depth"
+    WAIT = "wait"
+    EDGE_FAILED = "edge_failed"
+
+
+class Line(StrEnum):
+    """Where a request stands with respect to the queue."""
+
+    ARRIVING = "arriving"
+    WAITING = "waiting"
+    OVERDUE = "overdue"
+    """It has waited longer than its share of the deadline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """When waiting is too much.
+
+    queue_threshold: waiting requests per model from which the cloud is asked; ``None`` means the
+    model's total slots. queue_limit: waiting requests per model from which new ones are refused.
+    """
+
+    queue_threshold: int | None = None
+    queue_limit: int = 256
+
+
+@dataclass(kw_only=True)
+class Demand:
+    """What placement needs to know of one request.
+
+    prompt_tokens, output_tokens: estimates. deadline: on the caller's clock, seconds. excluded:
+    workers that already failed this request. edge_attempts: how many of those were edge workers.
+    """
+
+    model: str
+    policy: Policy
+    prompt_tokens: int
+    output_tokens: int
+    deadline: float
+    needs: dict[Ability, str] = field(default_factory=dict)
+    """Abilities wanted, each with the request field that asks for it."""
+    prefixes: tuple[Prefix, ...] = ()
+    line: Line = Line.ARRIVING
+    excluded: set[tuple[Tier, str]] = field(default_factory=set)
+    edge_attempts: int = 0
+    max_edge_attempts: int = 3
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """Send the request to this worker."""
+
+    seat: Seat
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """Send the request to this cloud worker, for this reason."""
+
+    seat: Seat
+    reason: Fallback
+
+
+@dataclass(frozen=True)
+class Wait:
+    """No slot is free; stand in line."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Answer the request with this error."""
+
+    error: MeshError
+
+
+Decision = Dispatch | Overflow | Wait | Reject
+
+
+def place(
+    demand: Demand, fleet: Fleet, now: float, waiting: int = 0, limits: Limits | None = None
+) -> Decision:
+    """Decide where a request goes; ``waiting`` counts the requests of its model in line."""
+    limits = limits or Limits()
+    if demand.policy is Policy.CLOUD_ONLY:
+        return _place_in_cloud(demand, fleet, waiting, limits)
+    edge = _fitting(demand, fleet, Tier.EDGE)
+    free = [seat for seat in edge if seat.free > 0]
+    if free and demand.edge_attempts < demand.max_edge_attempts:
+        finish, seat = _best(demand, free)
+        if finish > demand.deadline - now:
+            cloud = _cloud_in_time(demand, fleet, now)
+            if cloud is not None:
+                return Overflow(cloud, Fallback.DEADLINE)
+        return Dispatch(seat)
+    if not edge or demand.edge_attempts >= demand.max_edge_attempts:
+        return _without_edge(demand, fleet)
+    return _all_busy(demand, fleet, edge, now, waiting, limits)
+
+
+def _all_busy(
+    demand: Demand, fleet: Fleet, edge: Sequence[Seat], now: float, waiting: int, limits: Limits
+) -> Decision:
+    slots = sum(seat.status.slots for seat in edge)
+    threshold = slots if limits.queue_threshold is None else limits.queue_threshold
+    turn = _time_until_turn(demand, edge, slots, waiting)
+    if demand.policy is Policy.EDGE_FIRST:
+        if now + turn + _best(demand, edge)[0] > demand.deadline:
+            cloud = _cloud_in_time(demand, fleet, now)
+            if cloud is not None:
+                return Overflow(cloud, Fallback.DEADLINE)
+        overdue = demand.line is Line.OVERDUE
+        if overdue or (demand.line is Line.ARRIVING and waiting >= threshold):
+            cloud = _free_cloud(demand, fleet)
+            if cloud is not None:
+                return Overflow(cloud, Fallback.WAIT if overdue else Fallback.QUEUE_DEPTH)
+    return _stand_in_line(demand, waiting, limits, turn)
+
+
+def _stand_in_line(demand: Demand, waiting: int, limits: Limits, turn: float) -> Decision:
+    if demand.line is Line.ARRIVING and waiting >= limits.queue_limit:
+        return Reject(
+            QueueFull(
+                f"{waiting} requests are already waiting for {demand.model}; retry later",
+                retry_after=min(60.0, max(1.0, turn)),
+            )
+        )
+    return Wait()
+
+
+def _place_in_cloud(demand: Demand, fleet: Fleet, waiting: int, limits: Limits) -> Decision:
+    cloud = _fitting(demand, fleet, Tier.CLOUD)
+    if not cloud:
+        return _nobody(demand, fleet, (Tier.CLOUD,))
+    free = [seat for seat in cloud if seat.free > 0]
+    if free:
+        return Dispatch(_best(demand, free)[1])
+    return _stand_in_line(demand, waiting, limits, turn=1.0)
+
+
+def _without_edge(demand: Demand, fleet: Fleet) -> Decision:
+    if demand.policy is Policy.EDGE_ONLY:
+        return _nobody(demand, fleet, (Tier.EDGE,))
+    cloud = _fitting(demand, fleet, Tier.CLOUD)
+    if not cloud:
+        return _nobody(demand, fleet, tuple(Tier))
+    free = [seat for seat in cloud if seat.free > 0]
+    if not free:
+        return Wait()
+    reason = Fallback.EDGE_FAILED if demand.edge_attempts else Fallback.NO_MODEL
+    return Overflow(_best(demand, free)[1], reason)
+
+
+def _nobody(demand: Demand, fleet: Fleet, tiers: Sequence[Tier]) -> Decision:
+    """Explain why no worker can ever take the request, or wait for one that was there lately."""
+    name = demand.model
+    seats = [seat for tier in tiers for seat in fleet.seats(name, tier)]
+    if not seats:
+        if not fleet.settled or fleet.remembers(name):
+            return Wait()
+        return Reject(ModelNotFound(f"no worker serves the model {name!r}", param="model"))
+    if demand.excluded:
+        return Reject(NoCapacity(f"every worker that serves {name} failed", retry_after=1.0))
+    able = [seat for seat in seats if _lacking(demand, seat) is None]
+    if not able:
+        param = _lacking(demand, seats[0])
+        return Reject(Unsupported(f"no worker of {name} supports {param}", param=param))
+    usable = [seat for seat in able if seat.status.state is not ModelState.FAILED]
+    context = max((seat.status.context for seat in usable), default=0)
+    if usable and context and demand.prompt_tokens >= context:
+        return Reject(
+            ContextLengthExceeded(
+                f"the prompt has about {demand.prompt_tokens} tokens, "
+                f"the largest context of {name} is {context}",
+                param="messages",
+            )
+        )
+    detail = next((seat.status.detail for seat in able if seat.status.detail), "")
+    reason = f": {detail}" if detail else ""
+    return Reject(NoCapacity(f"no worker of {name} is ready{reason}", retry_after=5.0))
+
+
+def _fitting(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
+    sample = fleet.candidates(demand.model, tier)
+    fitting = [seat for seat in sample if _fits(demand, seat)]
+    if any(seat.free > 0 for seat in fitting):
+        return fitting
+    every = fleet.seats(demand.model, tier)
+    if len(every) == len(sample):
+        return fitting
+    return [seat for seat in every if _fits(demand, seat)]
+
+
+def _fits(demand: Demand, seat: Seat) -> bool:
+    status = seat.status
+    if status.state is ModelState.FAILED or seat.node.advert.draining:
+        return False
+    # The prompt length is a guess: only what is clearly too long is ruled out here, the worker
+    # counts exactly.
+    if status.context and demand.prompt_tokens > 1.5 * status.context:
+        return False
+    if demand.excluded and seat.node.key in demand.excluded:
+        return False
+    return not demand.needs or _lacking(demand, seat) is None
+
+
+def _lacking(demand: Demand, seat: Seat) -> str | None:
+    abilities = seat.status.abilities
+    return next((param for need, param in demand.needs.items() if need not in abilities), None)
+
+
+def _predict(demand: Demand, seat: Seat) -> float:
+    warm = warm_tokens(demand.prefixes, seat.warm) if seat.warm else 0
+    return estimate.finish_time(seat.status, demand.prompt_tokens, demand.output_tokens, warm)
+
+
+def _best(demand: Demand, seats: Sequence[Seat]) -> tuple[float, Seat]:
+    """Return the smallest predicted seconds to finish, and the seat.
+
+    A loaded model comes before one that still loads; ties are broken by load, then by chance.
+    """
+    ranked = (
+        (
+            seat.status.state is not ModelState.READY,
+            round(_predict(demand, seat), 3),
+            1 - seat.free / max(1, seat.status.slots),
+            random.random(),  # noqa: S311 - spreads load
+            seat,
+        )
+        for seat in seats
+    )
+    _, finish, _, _, seat = min(ranked, key=lambda rank: rank[:4])
+    return finish, seat
+
+
+def _time_until_turn(demand: Demand, seats: Sequence[Seat], slots: int, waiting: int) -> float:
+    """Return predicted seconds until a newcomer gets a slot.
+
+    Slots turn over independently, each once per typical request, so the first of ``slots`` comes
+    free after ``typical / slots`` on average, and each request ahead takes another such step.
+    """
+    ahead = 0 if demand.line is not Line.ARRIVING else waiting
+    typical = sum(_predict(demand, seat) for seat in seats) / len(seats)
+    return typical * (ahead + 1) / max(1, slots)
+
+
+def _free_cloud(demand: Demand, fleet: Fleet) -> Seat | None:
+    if demand.policy is Policy.EDGE_ONLY:
+        return None
+    free = [seat for seat in _fitting(demand, fleet, Tier.CLOUD) if seat.free > 0]
+    return _best(demand, free)[1] if free else None
+
+
+def _cloud_in_time(demand: Demand, fleet: Fleet, now: float) -> Seat | None:
+    seat = _free_cloud(demand, fleet)
+    if seat is None or _predict(demand, seat) > demand.deadline - now:
+        return None
+    return seat

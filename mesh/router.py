@@ -1,0 +1,344 @@
+"""The router: turns placement decisions into attempts, and attempts into an answer.
+
+It runs inside the gateway and inside the Python client. A request that finds no free slot waits
+here, in a bounded line per model, where it can still be moved, cancelled or timed out; deep queues
+inside workers would be stranded with them.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from mesh import estimate, subjects
+from mesh.answer import Answer, Output, Route
+from mesh.attempt import Attempt
+from mesh.bus import Bus
+from mesh.clock import Clock, monotonic
+from mesh.errors import BusUnavailable, MeshError, NoCapacity
+from mesh.estimate import ModelHistory
+from mesh.fleet import Fleet, Seat
+from mesh.journey import Journey
+from mesh.placement import (
+    Decision,
+    Demand,
+    Dispatch,
+    Fallback,
+    Limits,
+    Line,
+    Overflow,
+    Reject,
+    Wait,
+    place,
+)
+from mesh.prefix import prefixes
+from mesh.waiting import WaitingLine
+from schemas.fleet import Tier
+from schemas.frames import Accepted, Beat, Delta, Done
+from schemas.inference import Ability, InferRequest, Lease
+from schemas.wire import encode
+
+log = structlog.get_logger("mesh.router")
+
+TICK = 0.1
+"""Seconds between looks at the attempts' clocks."""
+LEASE_EVERY = 0.5
+"""Seconds between leases; a worker drops attempts of a router unheard of for 2 s."""
+STALLED_AFTER = 1.0
+"""A tick this late means that this process stood still: silence proves nothing then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterSettings:
+    """How long requests may take and wait.
+
+    default_deadline: seconds for requests that name none. wait_share: share of its deadline that a
+    request waits for the edge before the cloud is asked, at most max_wait seconds.
+    """
+
+    default_deadline: float = 300.0
+    wait_share: float = 0.25
+    max_wait: float = 5.0
+    limits: Limits = field(default_factory=Limits)
+
+
+class _Ticket:
+    """A request in line, and the seat it is given."""
+
+    def __init__(self, demand: Demand) -> None:
+        self.demand = demand
+        self._taken = False
+        self.decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+
+    async def settled(self, within: float) -> Decision | None:
+        await asyncio.wait((self.decision,), timeout=max(0.0, within))
+        return self.settled_now()
+
+    def settled_now(self) -> Decision | None:
+        return self.decision.result() if self.decision.done() else None
+
+    def settle(self, decision: Decision) -> None:
+        """Reserve the seat until the dispatch itself counts."""
+        if isinstance(decision, Dispatch | Overflow):
+            decision.seat.pending += 1
+        self.decision.set_result(decision)
+
+    def take(self, decision: Decision) -> Decision:
+        """End the reservation; the caller dispatches in the same breath."""
+        self.give_back()
+        self._taken = True
+        return decision
+
+    def give_back(self) -> bool:
+        """End the reservation of a seat that was not taken; tells whether there was one."""
+        decision = self.settled_now()
+        if self._taken or not isinstance(decision, Dispatch | Overflow):
+            return False
+        decision.seat.pending -= 1
+        return True
+
+
+class Router:
+    """Answers requests with the workers of a fleet."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        fleet: Fleet,
+        settings: RouterSettings | None = None,
+        clock: Clock = monotonic,
+    ) -> None:
+        self._bus, self._fleet, self._clock = bus, fleet, clock
+        self._settings = settings or RouterSettings()
+        self._incarnation = f"r{random.getrandbits(64):016x}"
+        self._lines: dict[str, WaitingLine[_Ticket]] = {}
+        self._histories: dict[str, ModelHistory] = {}
+        self._attempts: set[Attempt] = set()
+        fleet.on_change(self._serve_line)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Follow the fleet and look after running attempts until cancelled."""
+        await self._fleet.watch(self._bus)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._tick)
+            tasks.start_soon(self._renew_leases)
+            task_status.started()
+
+    @asynccontextmanager
+    async def open(self, request: InferRequest) -> AsyncIterator[Answer]:
+        """Answer a request; leaving the context cancels whatever of it still runs."""
+        answer = Answer(request)
+        answer.attach(self._frames(request, answer))
+        try:
+            yield answer
+        finally:
+            await answer.aclose()
+
+    def waiting(self, model: str) -> int:
+        """Return how many requests stand in line for a model."""
+        return len(self._lines.get(model, ()))
+
+    @property
+    def running(self) -> int:
+        """How many attempts are under way."""
+        return len(self._attempts)
+
+    async def _frames(self, request: InferRequest, answer: Answer) -> AsyncGenerator[Output, None]:
+        journey = self._begin(request)
+        while True:
+            decision = self._place(journey.demand)
+            if isinstance(decision, Wait):
+                with self._line_up(request, journey) as ticket:
+                    while (settled := await self._stand(ticket, journey)) is None:
+                        yield Beat(seq=0)
+                    decision = ticket.take(settled)
+            seat, fallback = _destination(decision, journey)
+            # Without a stream nothing is visible until the end, so a lost attempt starts afresh.
+            held: list[Delta] = []
+            with self._attempt(seat, request, journey) as attempt:
+                try:
+                    while True:
+                        frame = await attempt.next()
+                        if isinstance(frame, Accepted):
+                            answer.route = Route(*seat.node.key, fallback)
+                        elif isinstance(frame, Done):
+                            self._learn(request, frame)
+                            for delta in held:
+                                yield delta
+                            yield frame
+                            return
+                        elif isinstance(frame, Delta):
+                            if request.stream:
+                                journey.visible = True
+                                yield frame
+                            else:
+                                held.append(frame)
+                        elif isinstance(frame, Beat):
+                            yield frame
+                except MeshError as error:
+                    _log_failure(request, seat, error)
+                    journey.after(error, seat.node)
+
+    def _begin(self, request: InferRequest) -> Journey:
+        seconds = self._settings.default_deadline
+        if request.deadline_ms is not None:
+            seconds = request.deadline_ms / 1000
+        deadline = self._clock() + seconds
+        history = self._history(request.model)
+        output = request.max_tokens
+        demand = Demand(
+            model=request.model,
+            policy=request.policy,
+            prompt_tokens=history.prompt_tokens(
+                estimate.prompt_chars(request), len(request.messages)
+            ),
+            output_tokens=history.output_tokens() if output is None else output,
+            deadline=deadline,
+            needs=_needs(request),
+        )
+        if any(seat.warm for seat in self._fleet.seats(request.model, Tier.EDGE)):
+            demand.prefixes = prefixes(request)
+        return Journey(demand, deadline)
+
+    def _place(self, demand: Demand) -> Decision:
+        waiting = self.waiting(demand.model)
+        return place(demand, self._fleet, self._clock(), waiting, self._settings.limits)
+
+    @contextmanager
+    def _attempt(self, seat: Seat, request: InferRequest, journey: Journey) -> Iterator[Attempt]:
+        with Attempt(self._bus, self._fleet, seat, self._clock) as attempt:
+            self._attempts.add(attempt)
+            try:
+                attempt.send(request, self._incarnation, journey.deadline)
+                yield attempt
+            finally:
+                self._attempts.discard(attempt)
+
+    @contextmanager
+    def _line_up(self, request: InferRequest, journey: Journey) -> Iterator[_Ticket]:
+        """Stand in line; a seat that was given but not taken goes to the next."""
+        journey.begin_wait(self._clock(), self._settings.wait_share, self._settings.max_wait)
+        ticket = _Ticket(journey.demand)
+        line = self._lines.setdefault(request.model, WaitingLine())
+        line.add(ticket, request.tenant, journey.deadline)
+        try:
+            yield ticket
+        finally:
+            line.remove(ticket)
+            if not line and self._lines.get(request.model) is line:
+                del self._lines[request.model]
+            if ticket.give_back():
+                self._serve_line(request.model)
+
+    async def _stand(self, ticket: _Ticket, journey: Journey) -> Decision | None:
+        """Wait a second at most for a decision; raises when the time to wait is over."""
+        now = self._clock()
+        demand = journey.demand
+        if now >= journey.deadline:
+            raise journey.out_of_time()
+        wake = min(journey.deadline, now + 1.0)
+        if demand.line is Line.WAITING:
+            wake = min(wake, journey.overdue_at)
+        decision = await ticket.settled(wake - now)
+        if decision is not None:
+            return decision
+        now = self._clock()
+        if demand.line is Line.WAITING and now >= journey.overdue_at:
+            demand.line = Line.OVERDUE
+        elif self._fleet.has(demand.model):
+            return None
+        elif now >= journey.absent_until:
+            raise NoCapacity(f"no worker serves {demand.model} at the moment", retry_after=5.0)
+        self._serve_line(demand.model)
+        return ticket.settled_now()
+
+    def _serve_line(self, model: str) -> None:
+        """Give seats to those who wait, while there are any."""
+        line = self._lines.get(model)
+        served = line is not None
+        while line and served:
+            served = False
+            for ticket in line.heads():
+                decision = place(
+                    ticket.demand, self._fleet, self._clock(), len(line), self._settings.limits
+                )
+                if not isinstance(decision, Wait):
+                    line.serve(ticket)
+                    ticket.settle(decision)
+                    served = True
+                    break
+
+    def _history(self, model: str) -> ModelHistory:
+        return self._histories.get(model) or ModelHistory()
+
+    def _learn(self, request: InferRequest, done: Done) -> None:
+        history = self._histories.setdefault(request.model, ModelHistory())
+        history.learn(estimate.prompt_chars(request), len(request.messages), done.usage)
+
+    async def _tick(self) -> None:
+        last = self._clock()
+        while True:
+            await asyncio.sleep(TICK)
+            now = self._clock()
+            if now - last > STALLED_AFTER:
+                self._fleet.refresh()
+                for attempt in self._attempts:
+                    attempt.excuse_silence()
+            last = now
+            self._fleet.prune()
+            for attempt in tuple(self._attempts):
+                attempt.check(now)
+
+    async def _renew_leases(self) -> None:
+        lease = encode(Lease(router=self._incarnation))
+        while True:
+            await asyncio.sleep(LEASE_EVERY)
+            for tier, worker in Counter(attempt.seat.node.key for attempt in self._attempts):
+                try:
+                    self._bus.post(subjects.work(tier, worker, "lease"), lease)
+                except BusUnavailable:
+                    break
+
+
+def _needs(request: InferRequest) -> dict[Ability, str]:
+    """Return the abilities a request asks for, each with the field that asks."""
+    needs: dict[Ability, str] = {}
+    if request.tools and request.tool_choice != "none":
+        needs[Ability.TOOLS] = "tools"
+    if request.response_format and request.response_format.get("type") != "text":
+        needs[Ability.STRUCTURED_OUTPUT] = "response_format"
+    if request.logprobs is not None:
+        needs[Ability.LOGPROBS] = "logprobs"
+    if request.sampling.logit_bias:
+        needs[Ability.LOGIT_BIAS] = "logit_bias"
+    if request.n > 1:
+        needs[Ability.CHOICES] = "n"
+    return needs
+
+
+def _destination(decision: Decision, journey: Journey) -> tuple[Seat, Fallback | None]:
+    match decision:
+        case Dispatch(seat):
+            return seat, None
+        case Overflow(seat, reason):
+            return seat, reason
+        case Reject(error):
+            raise journey.last_error or error
+        case Wait():
+            raise RuntimeError("a settled request has somewhere to go")
+
+
+def _log_failure(request: InferRequest, seat: Seat, error: MeshError) -> None:
+    log.info(
+        "attempt.failed",
+        request_id=request.id,
+        worker=seat.node.key[1],
+        code=str(error.code),
+        reason=error.message,
+    )

@@ -1,0 +1,120 @@
+"""The plain-NATS service: any client with JSON asks ``mesh.v1.infer``, any gateway answers.
+
+A request without ``stream`` gets one reply, a ``Completion`` or a ``Failed`` frame. With
+``"stream": true`` the frames ``Delta``, ``Beat`` and ``Done`` (or ``Failed``) come to the reply
+subject, numbered anew. ``mesh.v1.cancel`` with ``{"id": …}`` stops a request by its id.
+"""
+
+import secrets
+from collections.abc import Callable
+
+import anyio
+import msgspec
+import structlog
+from anyio.abc import TaskGroup, TaskStatus
+from msgspec.structs import replace
+
+from mesh import subjects
+from mesh.answer import Answer
+from mesh.bus import Bus, Delivery
+from mesh.errors import BusError, InvalidRequest, MeshError, QueueFull
+from mesh.router import Router
+from schemas.frames import Failed
+from schemas.inference import CancelRequest, InferRequest, Policy
+from schemas.wire import Message, decoder, encode
+
+log = structlog.get_logger("mesh.service")
+
+MAX_RUNNING = 4096
+"""Requests from plain clients that one gateway answers at a time."""
+
+_requests = decoder(InferRequest)
+_cancels = decoder(CancelRequest)
+
+
+class InferService:
+    """Answers ``mesh.v1.infer`` with a router, within the gateway's policy."""
+
+    def __init__(self, bus: Bus, router: Router, cap: Callable[[Policy], Policy]) -> None:
+        """``cap`` returns the policy that a request really gets, or raises ``MeshError``."""
+        self._bus, self._router, self._cap = bus, router, cap
+        self._running: dict[str, anyio.CancelScope] = {}
+        self._tasks: TaskGroup | None = None
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            await self._bus.subscribe(subjects.INFER, self._on_request, queue=subjects.ROUTERS)
+            await self._bus.subscribe(subjects.CANCEL, self._on_cancel)
+            task_status.started()
+
+    def _on_request(self, delivery: Delivery) -> None:
+        if not delivery.reply:
+            return
+        try:
+            request = self._admit(delivery.payload)
+        except MeshError as error:
+            self._post(delivery.reply, _failed(error, seq=0))
+            return
+        assert self._tasks is not None, "requests arrive only while running"  # noqa: S101
+        self._tasks.start_soon(self._serve, request, delivery.reply)
+
+    def _admit(self, payload: bytes) -> InferRequest:
+        if len(self._running) >= MAX_RUNNING:
+            raise QueueFull("this gateway answers too many requests; retry", retry_after=1.0)
+        try:
+            request = _requests.decode(payload)
+        except msgspec.MsgspecError as error:
+            raise InvalidRequest(f"malformed request: {error}") from None
+        if request.id in self._running:
+            raise InvalidRequest("a request with this id is already running", param="id")
+        request_id = request.id or f"req_{secrets.token_hex(12)}"
+        return replace(request, id=request_id, policy=self._cap(request.policy))
+
+    async def _serve(self, request: InferRequest, reply: str) -> None:
+        seq = 0
+        with anyio.CancelScope() as scope:
+            self._running[request.id] = scope
+            try:
+                async with self._router.open(request) as answer:
+                    if request.stream:
+                        async for frame in answer:
+                            self._post(reply, replace(frame, seq=seq))
+                            seq += 1
+                    else:
+                        self._post(reply, await _whole(answer))
+            except MeshError as error:
+                self._post(reply, _failed(error, seq))
+            finally:
+                del self._running[request.id]
+
+    def _on_cancel(self, delivery: Delivery) -> None:
+        try:
+            scope = self._running.get(_cancels.decode(delivery.payload).id)
+        except msgspec.MsgspecError as error:
+            log.warning("cancel.malformed", error=str(error))
+            return
+        if scope is not None:
+            scope.cancel()
+
+    def _post(self, reply: str, message: Message) -> None:
+        try:
+            self._bus.post(reply, encode(message))
+        except BusError as error:
+            log.info("reply.unsent", reason=error.message)
+
+
+async def _whole(answer: Answer) -> Message:
+    return await answer.completion()
+
+
+def _failed(error: MeshError, seq: int) -> Failed:
+    retry_after = error.retry_after
+    return Failed(
+        seq=seq,
+        code=error.code,
+        message=error.message,
+        param=error.param,
+        retry_after_ms=None if retry_after is None else int(retry_after * 1000),
+    )

@@ -1,0 +1,57 @@
+"""Where settings come from: addresses, the state folder and the configuration file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import platformdirs
+
+APP = "inference-mesh"
+CONFIG_FILE = "mesh.toml"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A TCP address, written ``HOST:PORT`` or ``[IPV6]:PORT``; port 0 means any free port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the address in a text; raises ``ValueError`` that says what is expected."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"expected HOST:PORT such as 127.0.0.1:8080, got {text!r}")
+        if ":" in host and not (host.startswith("[") and host.endswith("]")):
+            raise ValueError(f"an IPv6 address goes in brackets, such as [::1]:8080, got {text!r}")
+        return cls(host.strip("[]"), int(port))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def reachable(self) -> "Address":
+        """The address a client on this machine uses: a wildcard listens, but cannot be dialled."""
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+        return Address(loopback.get(self.host, self.host), self.port)
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Return the two sides of ``NAME=VALUE``; raises ``ValueError`` that says what is expected."""
+    name, equals, value = text.partition("=")
+    if not (equals and name.strip() and value.strip()):
+        raise ValueError(f"expected NAME=VALUE, got {text!r}")
+    return name.strip(), value.strip()
+
+
+def default_state() -> Path:
+    """Return the folder where a mesh keeps its broker data, credentials and run file."""
+    return platformdirs.user_state_path(APP)
+
+
+def find_config(folder: Path) -> Path | None:
+    """Return the configuration file: the folder's own ``mesh.toml``, else the user's, if any."""
+    candidates = (folder / CONFIG_FILE, platformdirs.user_config_path(APP) / CONFIG_FILE)
+    return next((path for path in candidates if path.is_file()), None)

@@ -1,0 +1,11 @@
+"""The bodies of the OpenAI HTTP surface, one module per endpoint.
+
+Requests keep only the fields that mean something here: clients send many more, and those are
+ignored. Answers spell every ``null`` out, because clients index into them.
+"""
+
+import msgspec
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True):
+    """A frozen HTTP body; ``UNSET`` leaves a field out, ``None`` is written as ``null``."""

@@ -1,0 +1,21 @@
+"""``GET /v1/models`` and ``GET /v1/models/{id}``."""
+
+from typing import Literal
+
+from schemas.openai import Body
+
+
+class Model(Body, frozen=True, kw_only=True):
+    """A model that can be asked for; ``created`` is in Unix seconds."""
+
+    id: str
+    created: int
+    owned_by: str
+    object: Literal["model"] = "model"
+
+
+class ModelList(Body, frozen=True, kw_only=True):
+    """Every model, aliases included."""
+
+    data: tuple[Model, ...]
+    object: Literal["list"] = "list"

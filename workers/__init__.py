@@ -1,0 +1,1 @@
+"""Workers: the agent on the bus, and the engines that compute."""

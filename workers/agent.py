@@ -1,0 +1,315 @@
+"""The agent: the bus side of every worker. Adverts, admission, frames, cancel, leases, drain.
+
+The agent is the sole arbiter of its slots: a dispatch takes one or is refused at once, and no
+queue forms here that would be stranded if the machine went away.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import anyio
+import msgspec
+import psutil
+import structlog
+from anyio.abc import TaskGroup, TaskStatus
+from msgspec.structs import replace
+
+from mesh import subjects
+from mesh.bus import Bus, Delivery, Status
+from mesh.clock import Clock, monotonic
+from mesh.errors import (
+    BusUnavailable,
+    Busy,
+    DeadlineExceeded,
+    Draining,
+    InternalError,
+    InvalidRequest,
+    MeshError,
+    ModelNotFound,
+    NoCapacity,
+    WorkerLost,
+)
+from schemas.fleet import Advert, ModelState, ModelStatus, Tier
+from schemas.inference import Cancel, Dispatch, Lease
+from schemas.wire import decoder, encode
+from workers.engine import Engine
+from workers.frame_writer import STREAM_WINDOW, WHOLE_WINDOW, FrameWriter
+
+log = structlog.get_logger("mesh.agent")
+
+BEAT_EVERY = 1.0
+LEASE_LASTS = 2.0
+"""Seconds without a lease after which a router's attempts are nobody's any more."""
+SWEEP_EVERY = 0.25
+COALESCE_ADVERTS = 0.02
+
+_dispatches = decoder(Dispatch)
+_cancels = decoder(Cancel)
+_leases = decoder(Lease)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSettings:
+    """Who this worker is, and its paces.
+
+    advert_interval, drain_timeout: seconds. stream_window: seconds for which the tokens of a
+    stream are gathered, 0 for a frame per token.
+    """
+
+    name: str
+    tier: Tier = Tier.EDGE
+    labels: dict[str, str] = field(default_factory=dict)
+    advert_interval: float = 1.0
+    drain_timeout: float = 30.0
+    stream_window: float = STREAM_WINDOW
+
+
+class Running:
+    """An attempt that holds a slot."""
+
+    __slots__ = ("engine", "router", "scope", "work", "writer")
+
+    def __init__(self, work: Dispatch, engine: Engine) -> None:
+        self.work, self.engine, self.router = work, engine, work.router
+        self.scope = anyio.CancelScope()
+        self.writer: FrameWriter | None = None
+
+
+class Agent:
+    """Serves the engines of one worker on the bus."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        engines: Sequence[Engine],
+        settings: AgentSettings,
+        clock: Clock = monotonic,
+    ) -> None:
+        self._bus, self._settings, self._clock = bus, settings, clock
+        self._engines = {engine.status().name: engine for engine in engines}
+        self._incarnation = f"w{random.getrandbits(64):016x}"
+        self._sequence = 0
+        self._memory_free = 0
+        self._running: dict[str, Running] = {}
+        self._taken: Counter[str] = Counter()
+        self._heard: dict[str, float] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._advert_timer: asyncio.TimerHandle | None = None
+        self._tasks: TaskGroup | None = None
+        self.draining = False
+        self.drain_asked = asyncio.Event()
+        """Set when someone asks over the bus that this worker drain."""
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; started once the first advert is out."""
+        work = subjects.work(self._settings.tier, self._settings.name, "*")
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            await self._bus.subscribe(work, self._on_work)
+            for engine in self._engines.values():
+                tasks.start_soon(engine.run, self.changed)
+            tasks.start_soon(self._advertise)
+            tasks.start_soon(self._sweep)
+            await self._bus.flush()
+            task_status.started()
+
+    async def drain(self) -> None:
+        """Take nothing new, let running attempts finish in time, and say goodbye."""
+        self.draining = True
+        self._advertise_now()
+        with anyio.move_on_after(self._settings.drain_timeout):
+            await self._idle.wait()
+        for running in tuple(self._running.values()):
+            self._end(running, WorkerLost("the worker shut down before the answer was complete"))
+        self._post_advert(models=())
+        await self._bus.flush()
+
+    def changed(self) -> None:
+        """Send an advert soon; changes that come together share one."""
+        if self._advert_timer is None:
+            loop = asyncio.get_running_loop()
+            self._advert_timer = loop.call_later(COALESCE_ADVERTS, self._advertise_now)
+
+    @property
+    def running(self) -> int:
+        """How many attempts hold a slot."""
+        return len(self._running)
+
+    def _on_work(self, delivery: Delivery) -> None:
+        if delivery.status is not Status.MESSAGE:
+            return
+        op = delivery.subject.rpartition(".")[2]
+        try:
+            match op:
+                case "infer":
+                    self._on_infer(delivery)
+                case "cancel":
+                    self._on_cancel(_cancels.decode(delivery.payload))
+                case "lease":
+                    self._heard[_leases.decode(delivery.payload).router] = self._clock()
+                case "drain":
+                    self.drain_asked.set()
+        except msgspec.MsgspecError as error:
+            log.warning("work.malformed", op=op, error=str(error))
+
+    def _on_infer(self, delivery: Delivery) -> None:
+        if not subjects.is_reply(delivery.reply):
+            log.warning("work.bad_reply", reply=delivery.reply)
+            return
+        try:
+            work = _dispatches.decode(delivery.payload)
+        except msgspec.MsgspecError as error:
+            self._refuse(delivery.reply, InvalidRequest(f"malformed dispatch: {error}"))
+            return
+        name = work.request.model
+        engine = self._engines.get(name)
+        error_ = self._refusal(name, engine, work)
+        if engine is None or error_ is not None:
+            free = 0 if isinstance(error_, Busy | Draining) else -1
+            self._refuse(delivery.reply, error_ or ModelNotFound(), free)
+            return
+        self._admit(work, engine, delivery.reply)
+
+    def _refusal(self, name: str, engine: Engine | None, work: Dispatch) -> MeshError | None:
+        if self.draining:
+            return Draining()
+        if engine is None:
+            return ModelNotFound(f"worker {self._settings.name} does not serve {name!r}")
+        status = engine.status()
+        if status.state is ModelState.FAILED:
+            return NoCapacity(f"{name} is down on {self._settings.name}: {status.detail}")
+        if self._taken[name] >= status.slots:
+            return Busy(f"all {status.slots} slots of {name} are taken")
+        if work.attempt in self._running:
+            return InvalidRequest("this attempt is already running")
+        return DeadlineExceeded() if work.remaining_ms <= 0 else None
+
+    def _refuse(self, reply: str, error: MeshError, slots_free: int = -1) -> None:
+        self._writer(reply, stream=False, running=None).failed(error, slots_free)
+
+    def _admit(self, work: Dispatch, engine: Engine, reply: str) -> None:
+        running = Running(work, engine)
+        running.writer = writer = self._writer(reply, stream=work.request.stream, running=running)
+        name = work.request.model
+        self._running[work.attempt] = running
+        self._taken[name] += 1
+        self._heard[work.router] = self._clock()
+        self._idle.clear()
+        status = engine.status()
+        writer.accepted(self._settings.name, status.digest, self._free(status))
+        self.changed()
+        assert self._tasks is not None, "work arrives only while the agent runs"  # noqa: S101
+        self._tasks.start_soon(self._serve, running, writer)
+
+    def _writer(self, reply: str, *, stream: bool, running: Running | None) -> FrameWriter:
+        return FrameWriter(
+            self._bus,
+            reply,
+            self._clock,
+            window=self._settings.stream_window if stream else WHOLE_WINDOW,
+            eager=stream,
+            on_broken=lambda: running.scope.cancel() if running is not None else None,
+        )
+
+    async def _serve(self, running: Running, writer: FrameWriter) -> None:
+        work = running.work
+        running.scope.deadline = anyio.current_time() + work.remaining_ms / 1000
+        error: MeshError = DeadlineExceeded()
+        try:
+            with running.scope:
+                finish = await running.engine.generate(work, writer.emit)
+                self._release(running)
+                writer.done(finish, self._free(running.engine.status()))
+                return
+        except MeshError as failure:
+            error = failure
+        except Exception:
+            log.exception("attempt.crashed", request_id=work.request.id)
+            error = InternalError()
+        self._end(running, error)
+
+    def _end(self, running: Running, error: MeshError) -> None:
+        """Free the slot and report, unless the attempt is over already."""
+        if not self._release(running) or running.writer is None:
+            return
+        running.writer.failed(error, self._free(running.engine.status()))
+        running.writer.close()
+        running.scope.cancel()
+
+    def _release(self, running: Running) -> bool:
+        if self._running.pop(running.work.attempt, None) is None:
+            return False
+        self._taken[running.work.request.model] -= 1
+        if not self._running:
+            self._idle.set()
+        self.changed()
+        return True
+
+    def _on_cancel(self, cancel: Cancel) -> None:
+        running = self._running.get(cancel.attempt)
+        if running is not None:
+            self._abandon(running)
+
+    def _abandon(self, running: Running) -> None:
+        """Stop computing for a reader that is gone."""
+        if running.writer is not None:
+            running.writer.close()
+            running.writer = None
+        running.scope.cancel()
+
+    def _free(self, status: ModelStatus) -> int:
+        if self.draining:
+            return 0
+        return max(0, status.slots - self._taken[status.name])
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            now = self._clock()
+            for running in tuple(self._running.values()):
+                if now - self._heard.get(running.router, now) > LEASE_LASTS:
+                    log.info("attempt.unleased", request_id=running.work.request.id)
+                    self._abandon(running)
+                elif running.writer is not None and now - running.writer.sent_at >= BEAT_EVERY:
+                    running.writer.beat()
+            alive = {running.router for running in self._running.values()}
+            for router in self._heard.keys() - alive:
+                del self._heard[router]
+
+    async def _advertise(self) -> None:
+        while True:
+            self._memory_free = psutil.virtual_memory().available
+            self._advertise_now()
+            await asyncio.sleep(self._settings.advert_interval)
+
+    def _advertise_now(self) -> None:
+        if self._advert_timer is not None:
+            self._advert_timer.cancel()
+            self._advert_timer = None
+        statuses = (engine.status() for engine in self._engines.values())
+        self._post_advert(
+            tuple(replace(status, slots_free=self._free(status)) for status in statuses)
+        )
+
+    def _post_advert(self, models: tuple[ModelStatus, ...]) -> None:
+        self._sequence += 1
+        advert = Advert(
+            worker=self._settings.name,
+            tier=self._settings.tier,
+            incarnation=self._incarnation,
+            sequence=self._sequence,
+            draining=self.draining,
+            labels=self._settings.labels,
+            memory_free=self._memory_free,
+            models=models,
+        )
+        subject = subjects.capacity(self._settings.tier, self._settings.name)
+        try:
+            self._bus.post(subject, encode(advert))
+        except BusUnavailable:
+            # The next advert goes out within a second, or with the first change after a reconnect.
+            return

@@ -1,0 +1,166 @@
+"""Writes one attempt's frames: numbered, and coalesced so that fast tokens share a message.
+
+A message costs both sides about as much as computing a token of a small model, so tokens are
+gathered for a short window. The first token of a stream goes out at once.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from mesh.bus import Bus
+from mesh.clock import Clock
+from mesh.errors import BusUnavailable, MeshError, PayloadTooLarge
+from schemas.frames import UNKNOWN, Accepted, Beat, Delta, Done, Failed, Frame, encode_frame
+from workers.engine import Finish, Piece
+
+STREAM_WINDOW = 0.02
+"""Seconds for which the tokens of a stream are gathered."""
+WHOLE_WINDOW = 0.5
+"""The same where nobody watches the tokens arrive."""
+
+
+class FrameWriter:
+    """Sends the frames of one attempt to its inbox.
+
+    ``on_broken`` is called once if a frame could not be sent: the attempt is lost then, because
+    its reader will find the gap, and computing on would be for nobody.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        reply: str,
+        clock: Clock,
+        *,
+        window: float,
+        eager: bool,
+        on_broken: Callable[[], None],
+    ) -> None:
+        self._bus, self._reply, self._clock = bus, reply, clock
+        self._window = window
+        self._on_broken = on_broken
+        self._seq = 0
+        self._pending: list[Piece] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self.sent_at = clock()
+        # A stream's first token is overdue from the start; a whole answer's is not.
+        self._flushed_at = self.sent_at - (window if eager else 0.0)
+
+    def accepted(self, worker: str, digest: str, slots_free: int) -> None:
+        """Send the answer to the dispatch."""
+        self._send(Accepted(seq=self._seq, worker=worker, digest=digest, slots_free=slots_free))
+
+    def emit(self, piece: Piece) -> None:
+        """Take new output; it is sent within the window."""
+        self._pending.append(piece)
+        if self._timer is not None:
+            return
+        due = self._flushed_at + self._window - self._clock()
+        if due <= 0:
+            self._flush()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(due, self._flush)
+
+    def beat(self) -> None:
+        """Send a sign of life."""
+        self._send(Beat(seq=self._seq))
+
+    def done(self, finish: Finish, slots_free: int) -> None:
+        """Send what is pending, and the end."""
+        self._flush()
+        self._send(
+            Done(
+                seq=self._seq,
+                finish_reason=finish.reason,
+                usage=finish.usage,
+                slots_free=slots_free,
+            )
+        )
+
+    def failed(self, error: MeshError, slots_free: int = UNKNOWN) -> None:
+        """Send what is pending, and the error."""
+        self._flush()
+        retry_after = error.retry_after
+        self._send(
+            Failed(
+                seq=self._seq,
+                code=error.code,
+                message=error.message,
+                param=error.param,
+                retry_after_ms=None if retry_after is None else int(retry_after * 1000),
+                slots_free=slots_free,
+            )
+        )
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self._pending.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._pending:
+            return
+        pieces, self._pending = self._pending, []
+        self._flushed_at = self._clock()
+        for piece in _merged(pieces):
+            self._send(
+                Delta(
+                    seq=self._seq,
+                    text=piece.text,
+                    ids=piece.ids,
+                    index=piece.index,
+                    reasoning=piece.reasoning,
+                    tool_calls=piece.tool_calls,
+                    logprobs=piece.logprobs,
+                    finish_reason=piece.finish_reason,
+                )
+            )
+
+    def _send(self, frame: Frame) -> None:
+        self._seq += 1
+        self.sent_at = self._clock()
+        try:
+            self._bus.post(self._reply, encode_frame(frame))
+        except (BusUnavailable, PayloadTooLarge):
+            self._on_broken()
+
+
+def _is_plain(piece: Piece) -> bool:
+    return (
+        piece.logprobs is None
+        and not piece.tool_calls
+        and not piece.reasoning
+        and piece.finish_reason is None
+    )
+
+
+def _merged(pieces: list[Piece]) -> list[Piece]:
+    """Join runs of plain text of the same choice; anything richer keeps a frame of its own."""
+    if len(pieces) == 1:
+        return pieces
+    merged: list[Piece] = []
+    run: list[Piece] = []
+    for piece in pieces:
+        if run and not (_is_plain(piece) and piece.index == run[0].index):
+            merged.append(_joined(run))
+            run = []
+        if _is_plain(piece):
+            run.append(piece)
+        else:
+            merged.append(piece)
+    if run:
+        merged.append(_joined(run))
+    return merged
+
+
+def _joined(run: list[Piece]) -> Piece:
+    return Piece(
+        text="".join([piece.text for piece in run]),
+        ids=tuple([token for piece in run for token in piece.ids]),
+        index=run[0].index,
+    )

@@ -1,0 +1,111 @@
+"""The scripted engine: numbered tokens at a set pace, for load tests, fault tests and front ends.
+
+Token *i* is the text ``"i "``, so that a reader can tell a lost, repeated or reordered one at once.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from mesh.clock import Clock, monotonic
+from mesh.errors import ContextLengthExceeded
+from schemas.fleet import ModelStatus
+from schemas.inference import Dispatch, FinishReason, InferRequest, Usage
+from workers.engine import Emit, Finish, Piece
+
+BURST = 256
+"""Tokens emitted at full speed before others get a turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedSettings:
+    """The script.
+
+    ttft_ms: milliseconds before the first token. tps: tokens/s after it, 0 for as fast as possible.
+    tokens: length of an answer unless the request wants less. context: tokens, counted as words.
+    """
+
+    name: str = "scripted"
+    slots: int = 4
+    ttft_ms: float = 0.0
+    tps: float = 0.0
+    tokens: int = 16
+    context: int = 8192
+
+
+class ScriptedEngine:
+    """An ``Engine`` that needs no model."""
+
+    def __init__(self, settings: ScriptedSettings | None = None, clock: Clock = monotonic) -> None:
+        self._settings = settings or ScriptedSettings()
+        self._clock = clock
+
+    def status(self) -> ModelStatus:
+        """Return what the script promises."""
+        script = self._settings
+        return ModelStatus(
+            name=script.name,
+            digest=f"scripted:{script.tokens}",
+            context=script.context,
+            slots=script.slots,
+            kv_free=script.context * script.slots,
+            decode_rate=script.tps,
+            overhead_ms=script.ttft_ms,
+        )
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Be ready at once."""
+        changed()
+        await anyio.sleep_forever()
+
+    async def generate(self, work: Dispatch, emit: Emit) -> Finish:
+        """Emit the numbered tokens that follow those already emitted."""
+        request, first = work.request, len(work.emitted)
+        prompt_tokens = _count_words(request)
+        if prompt_tokens >= self._settings.context:
+            raise ContextLengthExceeded(
+                f"the prompt has {prompt_tokens} tokens, the context {self._settings.context}",
+                param="messages",
+            )
+        texts, reason = self._answer(request)
+        await asyncio.sleep(self._settings.ttft_ms / 1000)
+        await self._play(texts, first, emit)
+        usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=len(texts))
+        return Finish(reason, usage)
+
+    def _answer(self, request: InferRequest) -> tuple[list[str], FinishReason]:
+        script = self._settings.tokens
+        limit = script if request.max_tokens is None else request.max_tokens
+        texts = [f"{number} " for number in range(min(script, limit))]
+        reason: FinishReason = "length" if limit < script else "stop"
+        cuts = [cut for stop in request.stop if (cut := "".join(texts).find(stop)) >= 0]
+        if not cuts:
+            return texts, reason
+        return _cut(texts, min(cuts)), "stop"
+
+    async def _play(self, texts: list[str], first: int, emit: Emit) -> None:
+        pace = self._settings.tps
+        start = self._clock()
+        for number in range(first, len(texts)):
+            if pace > 0:
+                await asyncio.sleep(start + (number - first) / pace - self._clock())
+            elif number % BURST == BURST - 1:
+                await asyncio.sleep(0)
+            emit(Piece(texts[number], (number,)))
+
+
+def _count_words(request: InferRequest) -> int:
+    return sum(len(message.content.split()) for message in request.messages)
+
+
+def _cut(texts: list[str], length: int) -> list[str]:
+    """Return the tokens of the first ``length`` characters, the last one shortened."""
+    kept: list[str] = []
+    for text in texts:
+        if length <= 0:
+            break
+        kept.append(text[:length])
+        length -= len(text)
+    return kept
