@@ -22,6 +22,7 @@ from typing import Any, Self
 import anyio
 import msgspec
 import nats.errors
+import nkeys
 import structlog
 from anyio.abc import TaskStatus
 from nats.aio.client import Client
@@ -140,6 +141,10 @@ class Inbox:
 _DENIED = re.compile(
     r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE
 )
+
+
+_UNAUTHORISED = re.compile(r"authorization violation|authentication", re.IGNORECASE)
+"""The broker tells denials as text only; these two patterns are the one place that reads it."""
 
 
 class Bus:
@@ -313,14 +318,11 @@ class Bus:
         self._closed.clear()
         try:
             await client.connect(**self._options())
-        except nats.errors.AuthorizationError:
-            raise PermissionDenied(self._rejection()) from None
         except (OSError, TimeoutError, nats.errors.Error) as error:
-            if isinstance(self._last_error, nats.errors.AuthorizationError):
+            await client.close()
+            if _UNAUTHORISED.search(str(error)):
                 raise PermissionDenied(self._rejection()) from None
-            self._last_error = self._last_error or error
-            return False
-        if not client.is_connected:
+            self._last_error = error
             return False
         self._client = client
         await client.subscribe(self._inbox_root + "*", cb=self._on_reply)
@@ -381,9 +383,10 @@ class Bus:
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
-        # The broker tells a denial as text only; this is the one place that reads it.
         denied = _DENIED.search(str(error))
-        if denied is None:
+        if not isinstance(error, nats.errors.Error | OSError | TimeoutError):
+            log.error("bus.handler_failed", exc_info=error)
+        elif denied is None:
             log.debug("bus.error", error=str(error), kind=type(error).__name__)
         elif denied[1].lower() == "publish":
             for inbox in tuple(self._asking.get(denied[2].lower(), ())):
@@ -432,7 +435,12 @@ def _credentials(path: Path | None) -> dict[str, Any]:
         raise PermissionDenied(f"cannot read the credentials file {path}: {reason}") from None
     if "BEGIN NATS USER JWT" in text:
         return {"user_credentials": str(path)}
-    return {"nkeys_seed_str": text.strip()}
+    seed = text.strip()
+    try:
+        nkeys.from_seed(bytearray(seed.encode())).wipe()
+    except (nkeys.NkeysError, ValueError):
+        raise PermissionDenied(f"the credentials file {path} holds no nkey seed") from None
+    return {"nkeys_seed_str": seed}
 
 
 @asynccontextmanager

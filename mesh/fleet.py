@@ -94,9 +94,15 @@ class Fleet:
         self._listeners: list[Callable[[str], None]] = []
 
     async def watch(self, bus: Bus) -> None:
-        """Follow the adverts of both tiers; an account without the cloud hears only the edge."""
+        """Follow the adverts of both tiers, and ask for one now instead of waiting a second.
+
+        An account without the cloud hears only the edge.
+        """
         for tier in Tier:
             await bus.subscribe(subjects.all_capacity(tier), self._on_advert)
+        await bus.flush()
+        for tier in Tier:
+            bus.post(subjects.roll_call(tier), b"{}")
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call ``listener(model)`` whenever room for a model may have appeared or vanished."""

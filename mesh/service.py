@@ -48,6 +48,7 @@ class InferService:
             await self._bus.subscribe(subjects.INFER, self._on_request, queue=subjects.ROUTERS)
             await self._bus.subscribe(subjects.CANCEL, self._on_cancel)
             task_status.started()
+            await anyio.sleep_forever()
 
     def _on_request(self, delivery: Delivery) -> None:
         if not delivery.reply:

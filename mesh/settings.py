@@ -1,5 +1,6 @@
 """Where settings come from: addresses, the state folder and the configuration file."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -31,11 +32,22 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
-    @property
-    def reachable(self) -> "Address":
-        """The address a client on this machine uses: a wildcard listens, but cannot be dialled."""
-        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
-        return Address(loopback.get(self.host, self.host), self.port)
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a listener there."""
+    return host == "localhost" or host.startswith("127.") or host == "::1"
+
+
+def lan_address(listening: Address) -> Address:
+    """Return the address under which other machines reach a listener, as far as this one knows."""
+    if listening.host not in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared, not bound
+        return listening
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: UDP only picks the route
+        except OSError:
+            return Address(socket.gethostname(), listening.port)
+        return Address(probe.getsockname()[0], listening.port)
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -48,6 +48,14 @@ def work(tier: Tier, worker: str, op: str) -> str:
     return f"{PREFIX}.{tier}.work.{encode_token(worker)}.{op}"
 
 
+def roll_call(tier: Tier) -> str:
+    """Return the subject that asks every worker of a tier for an advert.
+
+    No worker can have this name: an equals sign is encoded in every name.
+    """
+    return f"{PREFIX}.{tier}.work.=all.advertise"
+
+
 def is_reply(subject: str) -> bool:
     """Tell whether a worker may answer here: a private inbox, or one mapped between accounts."""
     return subject.startswith((INBOX_PREFIX, MAPPED_REPLY_PREFIX))

@@ -100,7 +100,7 @@ class Agent:
         self._idle.set()
         self._advert_timer: asyncio.TimerHandle | None = None
         self._tasks: TaskGroup | None = None
-        self.draining = False
+        self.draining = self._departed = False
         self.drain_asked = asyncio.Event()
         """Set when someone asks over the bus that this worker drain."""
 
@@ -110,6 +110,8 @@ class Agent:
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             await self._bus.subscribe(work, self._on_work)
+            roll_call = subjects.roll_call(self._settings.tier)
+            await self._bus.subscribe(roll_call, lambda _: self.changed())
             for engine in self._engines.values():
                 tasks.start_soon(engine.run, self.changed)
             tasks.start_soon(self._advertise)
@@ -125,6 +127,7 @@ class Agent:
             await self._idle.wait()
         for running in tuple(self._running.values()):
             self._end(running, WorkerLost("the worker shut down before the answer was complete"))
+        self._departed = True
         self._post_advert(models=())
         await self._bus.flush()
 
@@ -290,6 +293,8 @@ class Agent:
         if self._advert_timer is not None:
             self._advert_timer.cancel()
             self._advert_timer = None
+        if self._departed:
+            return
         statuses = (engine.status() for engine in self._engines.values())
         self._post_advert(
             tuple(replace(status, slots_free=self._free(status)) for status in statuses)

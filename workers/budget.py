@@ -23,7 +23,7 @@ from mesh.errors import BudgetExhausted
 from schemas.inference import Usage
 from schemas.wire import Message, decoder, encode
 
-log = structlog.stdlib.get_logger(__name__)
+log = structlog.stdlib.get_logger("mesh.budget")
 
 SECONDS_PER_DAY = 86_400
 
@@ -65,7 +65,7 @@ class BudgetRecordInvalid(ValueError):
     """The record of what was spent today cannot be read; nothing is spent until it is mended."""
 
 
-class Spent(Message):
+class Spent(Message, frozen=True, kw_only=True):
     """What one UTC day has taken so far, reservations included."""
 
     day: str
@@ -100,6 +100,11 @@ class Budget:
             self._spent = self._read()
 
     @property
+    def spent(self) -> Spent:
+        """What the day had taken when this process last looked, reservations included."""
+        return self._spent
+
+    @property
     def exhausted(self) -> bool:
         """Whether not even the smallest call fits, as far as this process has seen."""
         smallest = Usage(prompt_tokens=1, completion_tokens=1)
@@ -119,7 +124,7 @@ class Budget:
                     raise BudgetExhausted(retry_after=self.renewed_in)
                 self._write(spent)
         except (OSError, BudgetRecordInvalid) as error:
-            log.exception("budget record unusable", path=str(self.settings.path))
+            log.exception("budget.unusable", path=str(self.settings.path))
             raise BudgetExhausted("the record of today's spending cannot be kept") from error
         return Reservation(self, spent.day, most)
 
@@ -134,7 +139,7 @@ class Budget:
                 if spent.day == reservation.day:
                     self._write(self._corrected(spent, reservation.most, taken))
         except (OSError, BudgetRecordInvalid):
-            log.exception("budget record unusable", path=str(self.settings.path))
+            log.exception("budget.unusable", path=str(self.settings.path))
 
     def _exceeds(self, spent: Spent) -> bool:
         tokens, usd = self.settings.tokens_per_day, self.settings.usd_per_day

@@ -15,7 +15,7 @@ from schemas.openai import Body
 MAX_CHOICES = 16
 MAX_STOPS = 4
 MAX_ALTERNATIVES = 20
-INT64 = 2**63
+INT64_MAX = 2**63 - 1
 
 Count = Annotated[int, Meta(ge=0, lt=2**31)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -113,7 +113,7 @@ class ChatRequest(Body, frozen=True, kw_only=True):
     frequency_penalty: Penalty | None = None
     repeat_penalty: RepeatPenalty | None = None
     repetition_penalty: RepeatPenalty | None = None
-    seed: Annotated[int, Meta(ge=-INT64, lt=INT64)] | None = None
+    seed: Annotated[int, Meta(ge=-INT64_MAX - 1, le=INT64_MAX)] | None = None
     logit_bias: dict[str, Bias] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_ALTERNATIVES)] | None = None
@@ -157,15 +157,15 @@ class CalledTool(Body, frozen=True, kw_only=True):
     """A tool call of a whole answer."""
 
     id: str
-    function: CalledFunction
     type: Literal["function"] = "function"
+    function: CalledFunction
 
 
 class AssistantMessage(Body, frozen=True, kw_only=True):
     """What the model said."""
 
-    content: str | None
     role: Literal["assistant"] = "assistant"
+    content: str | None
     refusal: None = None
     reasoning_content: str | UnsetType = UNSET
     tool_calls: tuple[CalledTool, ...] | UnsetType = UNSET
@@ -176,35 +176,35 @@ class Choice(Body, frozen=True, kw_only=True):
 
     index: int
     message: AssistantMessage
-    finish_reason: FinishReason
     logprobs: Logprobs | None = None
+    finish_reason: FinishReason
 
 
 class ChatCompletion(Body, frozen=True, kw_only=True):
     """The whole answer; ``created`` is in Unix seconds."""
 
     id: str
+    object: Literal["chat.completion"] = "chat.completion"
     created: int
     model: str
     choices: tuple[Choice, ...]
     usage: Usage
-    object: Literal["chat.completion"] = "chat.completion"
 
 
 class FunctionPiece(Body, frozen=True, kw_only=True):
     """The name of the function once, then pieces of its arguments."""
 
-    arguments: str
     name: str | UnsetType = UNSET
+    arguments: str
 
 
 class ToolCallPiece(Body, frozen=True, kw_only=True):
     """A piece of a tool call; ``id`` and ``type`` come once, since clients concatenate repeats."""
 
     index: int
-    function: FunctionPiece
     id: str | UnsetType = UNSET
     type: Literal["function"] | UnsetType = UNSET
+    function: FunctionPiece
 
 
 class ChunkDelta(Body, frozen=True, kw_only=True):

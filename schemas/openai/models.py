@@ -9,13 +9,13 @@ class Model(Body, frozen=True, kw_only=True):
     """A model that can be asked for; ``created`` is in Unix seconds."""
 
     id: str
+    object: Literal["model"] = "model"
     created: int
     owned_by: str
-    object: Literal["model"] = "model"
 
 
 class ModelList(Body, frozen=True, kw_only=True):
     """Every model, aliases included."""
 
-    data: tuple[Model, ...]
     object: Literal["list"] = "list"
+    data: tuple[Model, ...]

@@ -1,7 +1,7 @@
 """The chat bodies exchanged with an upstream: exact in what we send, lenient in what we take.
 
-Imitations of the OpenAI API leave out fields, send ``null`` for them and add their own. Only what is
-used is declared here; a stream's chunks and a whole answer differ in ``delta`` and ``message``.
+Imitations of the OpenAI API leave out fields, send ``null`` for them and add their own. Only what
+is used is declared here; a stream's chunks and a whole answer differ in ``delta`` and ``message``.
 """
 
 from typing import Annotated, Any, Literal
@@ -28,7 +28,7 @@ class EarlierCall(msgspec.Struct, frozen=True, kw_only=True):
     type: Literal["function"] = "function"
 
 
-class Turn(Message):
+class Turn(Message, frozen=True, kw_only=True):
     """One message; ``content`` has no default, since upstreams want it even when empty."""
 
     role: str
@@ -44,7 +44,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
     include_usage: bool = True
 
 
-class ChatBody(Message):
+class ChatBody(Message, frozen=True, kw_only=True):
     """What is posted to ``chat/completions``; ``None`` leaves a field out."""
 
     model: str
@@ -58,8 +58,8 @@ class ChatBody(Message):
     seed: int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     logprobs: bool = False
     top_logprobs: int = 0
@@ -69,20 +69,20 @@ class ChatBody(Message):
     response_format: dict[str, Any] | None = None
     top_k: int | None = None
     min_p: float | None = None
-    repeat_penalty: float = 1.0
+    repeat_penalty: float | None = None
     """llama-server, LM Studio, Ollama."""
-    repetition_penalty: float = 1.0
+    repetition_penalty: float | None = None
     """vLLM, SGLang: the same by another name."""
 
 
-class FunctionPart(Message):
+class FunctionPart(Message, frozen=True, kw_only=True):
     """A piece of a tool call's function."""
 
     name: str | None = None
     arguments: str | None = None
 
 
-class ToolCallPart(Message):
+class ToolCallPart(Message, frozen=True, kw_only=True):
     """A piece of a tool call; some upstreams leave the index out or repeat id and name."""
 
     index: Count | None = None
@@ -90,7 +90,7 @@ class ToolCallPart(Message):
     function: FunctionPart | None = None
 
 
-class Content(Message):
+class Content(Message, frozen=True, kw_only=True):
     """New output of a choice, or all of it."""
 
     content: str | None = None
@@ -101,13 +101,13 @@ class Content(Message):
     tool_calls: tuple[ToolCallPart, ...] | None = None
 
 
-class Logprobs(Message):
+class Logprobs(Message, frozen=True, kw_only=True):
     """Log-probabilities of the tokens in this chunk."""
 
     content: list[dict[str, Any]] | None = None
 
 
-class Choice(Message):
+class Choice(Message, frozen=True, kw_only=True):
     """One choice of a chunk (``delta``) or of a whole answer (``message``)."""
 
     index: Count = 0
@@ -117,13 +117,13 @@ class Choice(Message):
     finish_reason: str | None = None
 
 
-class PromptDetails(Message):
+class PromptDetails(Message, frozen=True, kw_only=True):
     """How much of the prompt was not computed."""
 
     cached_tokens: Count | None = None
 
 
-class ToldUsage(Message):
+class ToldUsage(Message, frozen=True, kw_only=True):
     """Token counts as the upstream tells them."""
 
     prompt_tokens: Count = 0
@@ -131,7 +131,7 @@ class ToldUsage(Message):
     prompt_tokens_details: PromptDetails | None = None
 
 
-class Chunk(Message):
+class Chunk(Message, frozen=True, kw_only=True):
     """One event of a stream, or a whole answer."""
 
     choices: tuple[Choice, ...] | None = None
@@ -139,7 +139,7 @@ class Chunk(Message):
     error: Any = None
 
 
-class Problem(Message):
+class Problem(Message, frozen=True, kw_only=True):
     """What an upstream says about a request it refused."""
 
     message: str | None = None
@@ -147,19 +147,19 @@ class Problem(Message):
     code: str | int | None = None
 
 
-class ProblemBody(Message):
+class ProblemBody(Message, frozen=True, kw_only=True):
     """The OpenAI error envelope."""
 
     error: Problem
 
 
-class ListedModel(Message):
+class ListedModel(Message, frozen=True, kw_only=True):
     """One entry of the list of models."""
 
     id: str
 
 
-class ModelList(Message):
+class ModelList(Message, frozen=True, kw_only=True):
     """The answer to ``GET models``."""
 
     data: tuple[ListedModel, ...]

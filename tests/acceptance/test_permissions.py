@@ -1,0 +1,126 @@
+"""Each role can do what it needs (see the other modules) and, here, nothing else."""
+
+import base64
+import json
+from pathlib import Path
+
+import anyio
+import nkeys  # type: ignore[import-untyped]
+import pytest
+
+from mesh import subjects
+from mesh.accounts import Role, all_work, inbox_prefix
+from mesh.broker import BrokerSettings, open_keys, running_broker
+from schemas.fleet import Tier
+from tests.support.natsclient import settle, signed_in
+
+WORKERS = (Role.EDGE_WORKER, Role.CLOUD_WORKER)
+GATEWAYS = (Role.GATEWAY, Role.EDGE_GATEWAY)
+CLIENTS = (Role.CLIENT, Role.EDGE_CLIENT)
+
+ADVERTS = [subjects.capacity(tier, "w") for tier in Tier]
+WORK = [subjects.work(tier, "w", "infer") for tier in Tier]
+ASK = [subjects.INFER, subjects.CANCEL]
+INBOXES = [f"{inbox_prefix(role)}.guessed" for role in Role]
+SERVER = ["$JS.API.INFO", "$SYS.REQ.SERVER.PING", "$KV.bucket.key", "_R_.guessed.reply", "any"]
+
+MAY_NOT_PUBLISH: dict[Role, list[str]] = {
+    Role.SYS: [*ADVERTS, *WORK, *ASK, "$SYS.ACCOUNT.APP.CONNECT", *INBOXES],
+    Role.EDGE_WORKER: [ADVERTS[1], *WORK, *ASK, *SERVER, *INBOXES],
+    Role.CLOUD_WORKER: [ADVERTS[0], *WORK, *ASK, *SERVER, *INBOXES],
+    **{role: [*ADVERTS, *ASK, *SERVER, *INBOXES] for role in GATEWAYS},
+    **{role: [*ADVERTS, *SERVER, *INBOXES] for role in CLIENTS},
+}
+
+WILDCARDS = [">", "*.>", "mesh.>", "_INBOX.>", "_R_.>", "$SYS.>", "$JS.>"]
+
+MAY_NOT_SUBSCRIBE: dict[Role, list[str]] = {
+    Role.SYS: [subjects.INFER, all_work(Tier.EDGE), ">", "_R_.>"],
+    Role.EDGE_WORKER: [*WILDCARDS, all_work(Tier.CLOUD), *ASK, subjects.all_capacity(Tier.EDGE)],
+    Role.CLOUD_WORKER: [*WILDCARDS, all_work(Tier.EDGE), *ASK, subjects.all_capacity(Tier.CLOUD)],
+    **{role: [*WILDCARDS, subjects.INFER, *map(all_work, Tier)] for role in GATEWAYS},
+    **{role: [*WILDCARDS, *ASK, *map(all_work, Tier)] for role in CLIENTS},
+}
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_a_role_says_nothing_else(tmp_path: Path, role: Role) -> None:
+    """Every publish outside a role's grant is refused by the broker."""
+    complaints: list[Exception] = []
+    async with (
+        running_broker(BrokerSettings(state=tmp_path, port=0)) as broker,
+        signed_in(broker, role, complaints) as client,
+    ):
+        for subject in MAY_NOT_PUBLISH[role]:
+            await client.publish(subject)
+        await settle(client)
+        assert len(complaints) == len(MAY_NOT_PUBLISH[role])
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_a_role_hears_nothing_else(tmp_path: Path, role: Role) -> None:
+    """Every subscription outside a role's grant is refused, other roles' inboxes included."""
+    spied = [f"{inbox_prefix(other)}.>" for other in Role if other is not role]
+    forbidden = [*MAY_NOT_SUBSCRIBE[role], *spied]
+    complaints: list[Exception] = []
+    async with (
+        running_broker(BrokerSettings(state=tmp_path, port=0)) as broker,
+        signed_in(broker, role, complaints) as client,
+    ):
+        for subject in forbidden:
+            await client.subscribe(subject)
+        await settle(client)
+        assert len(complaints) == len(forbidden)
+
+
+async def test_gateways_answer_as_one_group(tmp_path: Path) -> None:
+    """Listening on the inference service outside its queue group is refused."""
+    complaints: list[Exception] = []
+    async with (
+        running_broker(BrokerSettings(state=tmp_path, port=0)) as broker,
+        signed_in(broker, Role.GATEWAY, complaints) as gateway,
+    ):
+        await gateway.subscribe(subjects.INFER, queue=subjects.ROUTERS)
+        await settle(gateway)
+        assert complaints == []
+        await gateway.subscribe(subjects.INFER, queue="another")
+        await settle(gateway)
+        assert len(complaints) == 1
+
+
+async def test_frames_go_to_the_asker_alone(tmp_path: Path) -> None:
+    """A worker answers the inbox it was given and no neighbour of it."""
+    complaints: list[Exception] = []
+    work = subjects.work(Tier.EDGE, "w", "infer")
+    async with (
+        running_broker(BrokerSettings(state=tmp_path, port=0)) as broker,
+        signed_in(broker, Role.EDGE_WORKER, complaints) as worker,
+        signed_in(broker, Role.EDGE_GATEWAY) as gateway,
+    ):
+        requests = await worker.subscribe(work)
+        await settle(worker)
+        inbox = gateway.new_inbox()
+        frames = await gateway.subscribe(inbox)
+        await gateway.publish(work, reply=inbox)
+        request = await requests.next_msg(5)
+        await worker.publish(f"{request.reply}.neighbour")
+        await settle(worker)
+        assert len(complaints) == 1
+        await request.respond(b"frame")
+        assert (await frames.next_msg(5)).data == b"frame"
+        assert len(complaints) == 1
+
+
+async def test_strangers_stay_outside(tmp_path: Path) -> None:
+    """A key that the broker never made does not get in."""
+    seed = open_keys(tmp_path / "elsewhere").files[Role.GATEWAY].read_bytes()
+    stranger = nkeys.from_seed(bytearray(seed))
+    async with (
+        running_broker(BrokerSettings(state=tmp_path / "state", port=0)) as broker,
+        await anyio.connect_tcp("127.0.0.1", broker.port) as line,
+    ):
+        info = json.loads((await line.receive()).removeprefix(b"INFO "))
+        signature = base64.urlsafe_b64encode(stranger.sign(info["nonce"].encode())).decode()
+        hello = {"nkey": stranger.public_key.decode(), "sig": signature.rstrip("=")}
+        await line.send(f"CONNECT {json.dumps(hello)}\r\nPING\r\n".encode())
+        assert await line.receive() == b"-ERR 'Authorization Violation'\r\n"

@@ -1,0 +1,80 @@
+"""The fleet directory: what adverts do to it."""
+
+from mesh.bus import Delivery
+from mesh.fleet import Fleet
+from schemas.fleet import Tier
+from schemas.wire import encode
+from tests.support.fleets import FakeClock, advert, fleet_of, model
+
+
+def test_late_advert_of_the_same_incarnation_is_ignored() -> None:
+    """An advert that was overtaken changes nothing."""
+    fleet = fleet_of(advert("w", model(free=1), sequence=5))
+    fleet.update(advert("w", model(free=4), sequence=4))
+    assert fleet.models()[0].slots_free == 1
+
+
+def test_new_incarnation_starts_afresh() -> None:
+    """A restarted worker counts from one again, and what was pending died with the old one."""
+    fleet = fleet_of(advert("w", model(), sequence=50))
+    fleet.seats("m", Tier.EDGE)[0].pending = 3
+    fleet.update(advert("w", model(), incarnation="i2", sequence=1))
+    assert fleet.seats("m", Tier.EDGE)[0].free == 4
+
+
+def test_silent_worker_is_dropped_after_three_intervals() -> None:
+    """Three missed adverts and a worker is gone."""
+    clock = FakeClock()
+    fleet = fleet_of(advert("w", model()), clock=clock)
+    clock.now += 2.9
+    fleet.prune()
+    assert len(fleet.nodes()) == 1
+    clock.now += 0.2
+    fleet.prune()
+    assert fleet.nodes() == []
+    assert not fleet.has("m")
+
+
+def test_goodbye_removes_a_worker_at_once() -> None:
+    """A drained worker's last advert lists no models."""
+    fleet = fleet_of(advert("w", model()))
+    fleet.update(advert("w", sequence=2, draining=True))
+    assert fleet.nodes() == []
+
+
+def test_unloaded_model_disappears() -> None:
+    """A model missing from the newest advert is not served any more."""
+    fleet = fleet_of(advert("w", model("a"), model("b")))
+    fleet.update(advert("w", model("b"), sequence=2))
+    assert [summary.name for summary in fleet.models()] == ["b"]
+
+
+def test_listeners_hear_of_new_room() -> None:
+    """Room that an advert or a frame reports wakes whoever waits."""
+    fleet = fleet_of(advert("w", model(free=0)))
+    heard: list[str] = []
+    fleet.on_change(heard.append)
+    fleet.update(advert("w", model(free=0), sequence=2))
+    assert heard == []
+    fleet.update(advert("w", model(free=1), sequence=3))
+    fleet.room(fleet.seats("m", Tier.EDGE)[0], 2)
+    assert heard == ["m", "m"]
+
+
+def test_advert_under_another_workers_subject_is_ignored() -> None:
+    """A worker speaks for itself alone."""
+    fleet = Fleet(FakeClock())
+    forged = encode(advert("victim", model()))
+    fleet._on_advert(Delivery("mesh.v1.edge.capacity.rogue", forged))
+    assert fleet.nodes() == []
+    fleet._on_advert(Delivery("mesh.v1.cloud.capacity.victim", forged))
+    assert fleet.nodes() == []
+    fleet._on_advert(Delivery("mesh.v1.edge.capacity.victim", forged))
+    assert len(fleet.nodes()) == 1
+
+
+def test_malformed_advert_is_ignored() -> None:
+    """Garbage on a capacity subject harms nobody."""
+    fleet = Fleet(FakeClock())
+    fleet._on_advert(Delivery("mesh.v1.edge.capacity.w", b"\xff{"))
+    assert fleet.nodes() == []
