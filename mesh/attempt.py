@@ -9,8 +9,6 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
 from mesh import subjects
 from mesh.bus import Bus, Delivery, Status, raise_for_status
 from mesh.clock import Clock, remaining_ms
@@ -28,7 +26,7 @@ from mesh.errors import (
 from mesh.fleet import Fleet, Seat
 from schemas.frames import UNKNOWN, Accepted, Beat, Delta, Done, Failed, Frame, decode_frame
 from schemas.inference import Cancel, Dispatch, InferRequest
-from schemas.wire import encode
+from schemas.wire import UNREADABLE, encode
 
 ACCEPT_WITHIN = 0.3
 """Seconds in which a worker answers a dispatch; later it counts as unresponsive."""
@@ -140,7 +138,7 @@ class Attempt:
         self._heard_at = self._clock()
         try:
             frame = decode_frame(delivery.payload)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             self._fail(WorkerLost(f"worker {self.seat.node.key[1]} sent a malformed frame"))
             return
         if frame.seq < self._next_seq:

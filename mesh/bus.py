@@ -239,7 +239,7 @@ class Bus:
             self._wake.set()
             await asyncio.sleep(0)
         if self._client is not None and self.connected:
-            await self._client.flush()
+            await _settle(self._client)
 
     def forget(self, subscription: Subscription) -> None:
         """Do not restore a subscription after a reconnect."""
@@ -293,7 +293,7 @@ class Bus:
                 while self._outbox:
                     subject, payload, reply = self._outbox.popleft()
                     await client.publish(subject, payload, reply=reply)
-                await client.flush()
+                await _settle(client)
         except (TimeoutError, OSError, nats.errors.Error) as error:
             log.debug("bus.unflushed", error=str(error))
         await client.close()
@@ -328,7 +328,7 @@ class Bus:
         await client.subscribe(self._inbox_root + "*", cb=self._on_reply)
         for subscription in self._subscriptions:
             await subscription.open_on(client)
-        await client.flush()
+        await _settle(client)
         return True
 
     def _rejection(self) -> str:
@@ -419,6 +419,12 @@ def raise_for_status(delivery: Delivery, subject: str) -> None:
             raise PermissionDenied(f"these credentials may not use {subject}")
         case Status.DISCONNECTED:
             raise BusUnavailable("the connection to the broker was lost")
+
+
+async def _settle(client: Client) -> None:
+    """Wait until the broker has taken everything; one flush writes its PING ahead of the rest."""
+    await client.flush()
+    await client.flush()
 
 
 def _discovered(client: Client) -> list[str]:

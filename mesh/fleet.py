@@ -8,12 +8,11 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from mesh import subjects
 from mesh.bus import Bus, Delivery
 from mesh.clock import Clock, monotonic
 from schemas.fleet import Advert, ModelState, ModelStatus, Tier
+from schemas.wire import UNREADABLE, decoder
 
 ADVERT_INTERVAL = 1.0
 """Seconds between adverts of an unchanged worker."""
@@ -23,7 +22,7 @@ REMEMBER = 300.0
 SAMPLE_ABOVE = 64
 """Candidates beyond which placement looks at a random sample, to stay within its time."""
 
-_decoder = msgspec.json.Decoder(Advert)
+_decoder = decoder(Advert)
 
 
 class Node:
@@ -197,7 +196,7 @@ class Fleet:
     def _on_advert(self, delivery: Delivery) -> None:
         try:
             advert = _decoder.decode(delivery.payload)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return
         # A worker speaks for itself alone: the broker vouches for the subject, not for the body.
         if delivery.subject == subjects.capacity(advert.tier, advert.worker):

@@ -50,6 +50,8 @@ TICK = 0.1
 """Seconds between looks at the attempts' clocks."""
 LEASE_EVERY = 0.5
 """Seconds between leases; a worker drops attempts of a router unheard of for 2 s."""
+LONGEST_DEADLINE = 870.0
+"""Seconds; the broker lets a worker answer a request for 900 (``BrokerSettings.longest_answer``)."""
 STALLED_AFTER = 1.0
 """A tick this late means that this process stood still: silence proves nothing then."""
 
@@ -171,6 +173,8 @@ class Router:
                             self._learn(request, frame)
                             for delta in held:
                                 yield delta
+                            if frame.last is not None:
+                                yield frame.last
                             yield frame
                             return
                         elif isinstance(frame, Delta):
@@ -189,7 +193,7 @@ class Router:
         seconds = self._settings.default_deadline
         if request.deadline_ms is not None:
             seconds = request.deadline_ms / 1000
-        deadline = self._clock() + seconds
+        deadline = self._clock() + min(seconds, LONGEST_DEADLINE)
         history = self._history(request.model)
         output = request.max_tokens
         demand = Demand(
@@ -339,6 +343,5 @@ def _log_failure(request: InferRequest, seat: Seat, error: MeshError) -> None:
         "attempt.failed",
         request_id=request.id,
         worker=seat.node.key[1],
-        code=str(error.code),
-        reason=error.message,
+        code=str(error.code),  # the code alone: an upstream's message may quote the prompt
     )

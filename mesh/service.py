@@ -9,19 +9,18 @@ import secrets
 from collections.abc import Callable
 
 import anyio
-import msgspec
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec.structs import replace
 
 from mesh import subjects
-from mesh.answer import Answer
+from mesh.answer import Output
 from mesh.bus import Bus, Delivery
 from mesh.errors import BusError, InvalidRequest, MeshError, QueueFull
 from mesh.router import Router
-from schemas.frames import Failed
+from schemas.frames import Done, Failed
 from schemas.inference import CancelRequest, InferRequest, Policy
-from schemas.wire import Message, decoder, encode
+from schemas.wire import UNREADABLE, Message, decoder, encode
 
 log = structlog.get_logger("mesh.service")
 
@@ -66,7 +65,7 @@ class InferService:
             raise QueueFull("this gateway answers too many requests; retry", retry_after=1.0)
         try:
             request = _requests.decode(payload)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise InvalidRequest(f"malformed request: {error}") from None
         if request.id in self._running:
             raise InvalidRequest("a request with this id is already running", param="id")
@@ -81,10 +80,10 @@ class InferService:
                 async with self._router.open(request) as answer:
                     if request.stream:
                         async for frame in answer:
-                            self._post(reply, replace(frame, seq=seq))
+                            self._post(reply, _renumbered(frame, seq))
                             seq += 1
                     else:
-                        self._post(reply, await _whole(answer))
+                        self._post(reply, await answer.completion())
             except MeshError as error:
                 self._post(reply, _failed(error, seq))
             finally:
@@ -93,7 +92,7 @@ class InferService:
     def _on_cancel(self, delivery: Delivery) -> None:
         try:
             scope = self._running.get(_cancels.decode(delivery.payload).id)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.warning("cancel.malformed", error=str(error))
             return
         if scope is not None:
@@ -106,8 +105,11 @@ class InferService:
             log.info("reply.unsent", reason=error.message)
 
 
-async def _whole(answer: Answer) -> Message:
-    return await answer.completion()
+def _renumbered(frame: Output, seq: int) -> Message:
+    """Number a frame as the client sees it; a ``last`` delta was sent as a frame of its own."""
+    if isinstance(frame, Done):
+        return replace(frame, seq=seq, last=None)
+    return replace(frame, seq=seq)
 
 
 def _failed(error: MeshError, seq: int) -> Failed:

@@ -64,12 +64,16 @@ class Beat(Message, frozen=True, kw_only=True, tag="beat"):
 
 
 class Done(Message, frozen=True, kw_only=True, tag="done"):
-    """The attempt ended well."""
+    """The attempt ended well.
+
+    last: output that was still to be sent; a short answer needs no message of its own for it.
+    """
 
     seq: int
     finish_reason: FinishReason
     usage: Usage
     slots_free: int = UNKNOWN
+    last: Delta | None = None
 
 
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):

@@ -10,6 +10,9 @@ import msgspec
 
 T = TypeVar("T")
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoders raise for bytes that are no such message: msgspec leaves two kinds to Python."""
+
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A frozen, keyword-only record; a new field needs a default."""
@@ -24,5 +27,5 @@ def encode(message: Message) -> bytes:
 
 
 def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
-    """Return a reusable decoder for one message type (raises ``msgspec.MsgspecError``)."""
+    """Return a reusable decoder for one message type (raises ``UNREADABLE``)."""
     return msgspec.json.Decoder(kind)

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import anyio
-import msgspec
 import psutil
 import structlog
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
 from mesh import subjects
@@ -34,7 +33,7 @@ from mesh.errors import (
 )
 from schemas.fleet import Advert, ModelState, ModelStatus, Tier
 from schemas.inference import Cancel, Dispatch, Lease
-from schemas.wire import decoder, encode
+from schemas.wire import UNREADABLE, decoder, encode
 from workers.engine import Engine
 from workers.frame_writer import STREAM_WINDOW, WHOLE_WINDOW, FrameWriter
 
@@ -70,12 +69,18 @@ class AgentSettings:
 class Running:
     """An attempt that holds a slot."""
 
-    __slots__ = ("engine", "router", "scope", "work", "writer")
+    __slots__ = ("engine", "router", "task", "timer", "work", "writer")
 
     def __init__(self, work: Dispatch, engine: Engine) -> None:
         self.work, self.engine, self.router = work, engine, work.router
-        self.scope = anyio.CancelScope()
         self.writer: FrameWriter | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    def stop(self) -> None:
+        """Stop computing; the slot is freed once the engine has let go."""
+        if self.task is not None:
+            self.task.cancel()
 
 
 class Agent:
@@ -99,7 +104,7 @@ class Agent:
         self._idle = asyncio.Event()
         self._idle.set()
         self._advert_timer: asyncio.TimerHandle | None = None
-        self._tasks: TaskGroup | None = None
+        self._attempts: asyncio.TaskGroup | None = None
         self.draining = self._departed = False
         self.drain_asked = asyncio.Event()
         """Set when someone asks over the bus that this worker drain."""
@@ -107,8 +112,8 @@ class Agent:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; started once the first advert is out."""
         work = subjects.work(self._settings.tier, self._settings.name, "*")
-        async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
+        async with anyio.create_task_group() as tasks, asyncio.TaskGroup() as attempts:
+            self._attempts = attempts
             await self._bus.subscribe(work, self._on_work)
             roll_call = subjects.roll_call(self._settings.tier)
             await self._bus.subscribe(roll_call, lambda _: self.changed())
@@ -118,6 +123,7 @@ class Agent:
             tasks.start_soon(self._sweep)
             await self._bus.flush()
             task_status.started()
+            await anyio.sleep_forever()
 
     async def drain(self) -> None:
         """Take nothing new, let running attempts finish in time, and say goodbye."""
@@ -156,7 +162,7 @@ class Agent:
                     self._heard[_leases.decode(delivery.payload).router] = self._clock()
                 case "drain":
                     self.drain_asked.set()
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.warning("work.malformed", op=op, error=str(error))
 
     def _on_infer(self, delivery: Delivery) -> None:
@@ -165,7 +171,7 @@ class Agent:
             return
         try:
             work = _dispatches.decode(delivery.payload)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             self._refuse(delivery.reply, InvalidRequest(f"malformed dispatch: {error}"))
             return
         name = work.request.model
@@ -184,7 +190,9 @@ class Agent:
             return ModelNotFound(f"worker {self._settings.name} does not serve {name!r}")
         status = engine.status()
         if status.state is ModelState.FAILED:
-            return NoCapacity(f"{name} is down on {self._settings.name}: {status.detail}")
+            return NoCapacity(
+                f"{name} is down on {self._settings.name}: {status.detail}", retry_after=5.0
+            )
         if self._taken[name] >= status.slots:
             return Busy(f"all {status.slots} slots of {name} are taken")
         if work.attempt in self._running:
@@ -205,8 +213,12 @@ class Agent:
         status = engine.status()
         writer.accepted(self._settings.name, status.digest, self._free(status))
         self.changed()
-        assert self._tasks is not None, "work arrives only while the agent runs"  # noqa: S101
-        self._tasks.start_soon(self._serve, running, writer)
+        assert self._attempts is not None, "work arrives only while the agent runs"  # noqa: S101
+        running.task = self._attempts.create_task(self._serve(running, writer))
+        loop = asyncio.get_running_loop()
+        running.timer = loop.call_later(
+            work.remaining_ms / 1000, self._end, running, DeadlineExceeded()
+        )
 
     def _writer(self, reply: str, *, stream: bool, running: Running | None) -> FrameWriter:
         return FrameWriter(
@@ -215,38 +227,37 @@ class Agent:
             self._clock,
             window=self._settings.stream_window if stream else WHOLE_WINDOW,
             eager=stream,
-            on_broken=lambda: running.scope.cancel() if running is not None else None,
+            on_broken=running.stop if running is not None else _ignore,
         )
 
     async def _serve(self, running: Running, writer: FrameWriter) -> None:
-        work = running.work
-        running.scope.deadline = anyio.current_time() + work.remaining_ms / 1000
-        error: MeshError = DeadlineExceeded()
         try:
-            with running.scope:
-                finish = await running.engine.generate(work, writer.emit)
-                self._release(running)
-                writer.done(finish, self._free(running.engine.status()))
-                return
-        except MeshError as failure:
-            error = failure
+            finish = await running.engine.generate(running.work, writer.emit)
+        except MeshError as error:
+            self._end(running, error)
         except Exception:
-            log.exception("attempt.crashed", request_id=work.request.id)
-            error = InternalError()
-        self._end(running, error)
+            log.exception("attempt.crashed", request_id=running.work.request.id)
+            self._end(running, InternalError())
+        else:
+            if self._release(running):
+                writer.done(finish, self._free(running.engine.status()))
+        finally:
+            self._release(running)
 
     def _end(self, running: Running, error: MeshError) -> None:
-        """Free the slot and report, unless the attempt is over already."""
+        """Stop the attempt, free its slot and report, unless it is over already."""
         if not self._release(running) or running.writer is None:
             return
         running.writer.failed(error, self._free(running.engine.status()))
         running.writer.close()
-        running.scope.cancel()
+        running.stop()
 
     def _release(self, running: Running) -> bool:
         if self._running.pop(running.work.attempt, None) is None:
             return False
         self._taken[running.work.request.model] -= 1
+        if running.timer is not None:
+            running.timer.cancel()
         if not self._running:
             self._idle.set()
         self.changed()
@@ -262,7 +273,7 @@ class Agent:
         if running.writer is not None:
             running.writer.close()
             running.writer = None
-        running.scope.cancel()
+        running.stop()
 
     def _free(self, status: ModelStatus) -> int:
         if self.draining:
@@ -318,3 +329,7 @@ class Agent:
         except BusUnavailable:
             # The next advert goes out within a second, or with the first change after a reconnect.
             return
+
+
+def _ignore() -> None:
+    """Nobody is computing yet when a refusal cannot be sent."""

@@ -21,7 +21,7 @@ import structlog
 
 from mesh.errors import BudgetExhausted
 from schemas.inference import Usage
-from schemas.wire import Message, decoder, encode
+from schemas.wire import UNREADABLE, Message, decoder, encode
 
 log = structlog.stdlib.get_logger("mesh.budget")
 
@@ -178,7 +178,7 @@ class Budget:
             spent = _decoder.decode(self.settings.path.read_bytes())
         except FileNotFoundError:
             return Spent(day=today)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise BudgetRecordInvalid(
                 f"{self.settings.path} is damaged ({error}); "
                 "remove it to start counting today's spending from zero"

@@ -66,14 +66,18 @@ class FrameWriter:
         self._send(Beat(seq=self._seq))
 
     def done(self, finish: Finish, slots_free: int) -> None:
-        """Send what is pending, and the end."""
-        self._flush()
+        """Send the end, together with what is pending."""
+        pieces = self._take_pending()
+        last = pieces.pop() if pieces else None
+        for piece in pieces:
+            self._send(self._delta(piece))
         self._send(
             Done(
                 seq=self._seq,
                 finish_reason=finish.reason,
                 usage=finish.usage,
                 slots_free=slots_free,
+                last=None if last is None else self._delta(last),
             )
         )
 
@@ -100,26 +104,28 @@ class FrameWriter:
             self._timer = None
 
     def _flush(self) -> None:
+        for piece in self._take_pending():
+            self._send(self._delta(piece))
+        self._flushed_at = self._clock()
+
+    def _take_pending(self) -> list[Piece]:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._pending:
-            return
         pieces, self._pending = self._pending, []
-        self._flushed_at = self._clock()
-        for piece in _merged(pieces):
-            self._send(
-                Delta(
-                    seq=self._seq,
-                    text=piece.text,
-                    ids=piece.ids,
-                    index=piece.index,
-                    reasoning=piece.reasoning,
-                    tool_calls=piece.tool_calls,
-                    logprobs=piece.logprobs,
-                    finish_reason=piece.finish_reason,
-                )
-            )
+        return _merged(pieces)
+
+    def _delta(self, piece: Piece) -> Delta:
+        return Delta(
+            seq=self._seq,
+            text=piece.text,
+            ids=piece.ids,
+            index=piece.index,
+            reasoning=piece.reasoning,
+            tool_calls=piece.tool_calls,
+            logprobs=piece.logprobs,
+            finish_reason=piece.finish_reason,
+        )
 
     def _send(self, frame: Frame) -> None:
         self._seq += 1
@@ -141,7 +147,7 @@ def _is_plain(piece: Piece) -> bool:
 
 def _merged(pieces: list[Piece]) -> list[Piece]:
     """Join runs of plain text of the same choice; anything richer keeps a frame of its own."""
-    if len(pieces) == 1:
+    if len(pieces) <= 1:
         return pieces
     merged: list[Piece] = []
     run: list[Piece] = []

@@ -41,11 +41,8 @@ class ScriptedEngine:
     def __init__(self, settings: ScriptedSettings | None = None, clock: Clock = monotonic) -> None:
         self._settings = settings or ScriptedSettings()
         self._clock = clock
-
-    def status(self) -> ModelStatus:
-        """Return what the script promises."""
         script = self._settings
-        return ModelStatus(
+        self._status = ModelStatus(
             name=script.name,
             digest=f"scripted:{script.tokens}",
             context=script.context,
@@ -54,6 +51,10 @@ class ScriptedEngine:
             decode_rate=script.tps,
             overhead_ms=script.ttft_ms,
         )
+
+    def status(self) -> ModelStatus:
+        """Return what the script promises."""
+        return self._status
 
     async def run(self, changed: Callable[[], None]) -> None:
         """Be ready at once."""

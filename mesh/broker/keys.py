@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import nkeys  # type: ignore[import-untyped]
+import nkeys
 
 from mesh.accounts import Role
 from mesh.broker.files import write_private

@@ -40,13 +40,16 @@ async def server_process(
 
     In a session of its own, so that Ctrl-C on a terminal leaves it up until its users have drained.
     """
-    process = await anyio.open_process(
-        tethered([str(server), "-c", str(config)]),
-        stdin=DEVNULL,
-        stdout=DEVNULL,
-        stderr=PIPE,
-        start_new_session=True,
-    )
+    try:
+        process = await anyio.open_process(
+            tethered([str(server), "-c", str(config)]),
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            stderr=PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BrokerError(f"cannot start {server}: {error.strerror}") from error
     try:
         async with background(partial(journal.follow, cast("ByteReceiveStream", process.stderr))):
             yield process
@@ -83,7 +86,9 @@ async def _greets(host: str, port: int, name: str) -> bool:
                 while not line.endswith(b"\r\n"):
                     line += await stream.receive()
         return bool(json.loads(line.removeprefix(b"INFO "))["server_name"] == name)
-    except (OSError, anyio.EndOfStream, anyio.BrokenResourceError, ValueError, KeyError):
+    except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+        return False
+    except (ValueError, LookupError, TypeError):  # it speaks another protocol
         return False
 
 

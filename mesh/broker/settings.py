@@ -43,7 +43,7 @@ class BrokerSettings:
     write_deadline: float = 5.0
     jetstream_memory: int = 64 * MIB
     jetstream_disk: int = 8192 * MIB
-    longest_answer: float = 3600.0
+    longest_answer: float = 900.0
     longest_silence: float = 30.0
     start_timeout: float = 30.0
     stop_timeout: float = 5.0

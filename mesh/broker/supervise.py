@@ -38,8 +38,8 @@ async def running_broker(
     ends, on the same port.
     """
     server = find_server(settings.server)
-    await check_address(settings.host, settings.port)
     with claimed(settings.state):
+        await check_address(settings.host, settings.port)
         keys = open_keys(settings.creds_folder)
         broker = Broker(settings, server, keys, logger or structlog.get_logger())
         async with background(broker.run):

@@ -6,6 +6,7 @@ from pathlib import Path
 import nats.errors
 import psutil
 import pytest
+import structlog.testing
 from nats.aio.msg import Msg
 
 from mesh import subjects
@@ -158,3 +159,21 @@ async def test_an_open_listener_is_reached_over_loopback(tmp_path: Path) -> None
         assert broker.url == f"nats://127.0.0.1:{broker.port}"
         async with signed_in(broker, Role.CLIENT) as client:
             assert client.is_connected
+
+
+async def test_any_folder_name_will_do(tmp_path: Path) -> None:
+    """Quotes, spaces, variables and comments in a folder's name stay what they are."""
+    state = tmp_path / 'a "b" \\ $HOME # {ü}'
+    async with running_broker(BrokerSettings(state=state, port=0)):
+        assert (state / "jetstream").is_dir()
+
+
+async def test_the_servers_log_is_forwarded(tmp_path: Path) -> None:
+    """What nats-server says becomes log events of its own level: housekeeping is for debugging."""
+    with structlog.testing.capture_logs() as events:
+        async with running_broker(BrokerSettings(state=tmp_path, port=0)) as broker:
+            url, pid = broker.url, broker.pid
+    said = [event for event in events if event["event"] == "broker.server"]
+    assert {"event": "broker.ready", "log_level": "info", "url": url, "pid": pid} in events
+    assert "Server is ready" in [event["line"] for event in said]
+    assert {event["log_level"] for event in said} == {"debug"}

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import anyio
-import nkeys  # type: ignore[import-untyped]
+import nkeys
 import pytest
 
 from mesh import subjects

@@ -38,6 +38,9 @@ class Fault(StrEnum):
     """Sends a token every few milliseconds, without end."""
     MALFORMED = "malformed"
     """Sends an event that is no JSON."""
+    BAD_UTF8 = "bad_utf8"
+    DEEP = "deep"
+    """Sends an event of 200,000 nested lists."""
     NO_DONE = "no_done"
     """Ends the body cleanly, without ``[DONE]``."""
     NO_FINISH = "no_finish"
@@ -222,6 +225,10 @@ class _Stream:
                 await asyncio.Event().wait()
             case Fault.MALFORMED:
                 await self.event('{"choices": [{"delta"')
+            case Fault.BAD_UTF8:
+                await self.write(b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n\n')
+            case Fault.DEEP:
+                await self.event('{"error": ' + "[" * 200_000)
             case Fault.ERROR_EVENT:
                 await self.event(json.dumps({"error": {"message": "broken"}}))
             case Fault.RESET:
@@ -257,7 +264,7 @@ def _problem(
 async def faulty_upstream() -> AsyncIterator[FaultyUpstream]:
     """Run an upstream on a free port of the loopback."""
     upstream = FaultyUpstream()
-    app = web.Application()
+    app = web.Application(client_max_size=16 * 1024 * 1024)
     app.router.add_get("/v1/models", upstream.list_models)
     app.router.add_post("/v1/chat/completions", upstream.chat)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)

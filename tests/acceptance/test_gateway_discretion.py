@@ -1,0 +1,87 @@
+"""Nothing that a user said or signed with leaves the request: not in logs, metrics or errors."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+
+from gateway.auth import ApiKey
+from gateway.settings import GatewaySettings
+from mesh import logs
+from tests.support.gateway import Mesh, running_mesh, send_raw
+
+CANARY = "canary-5e1f"
+KEY = f"sk-{CANARY}"
+
+
+async def ask(mesh: Mesh, key: str = KEY, **fields: Any) -> tuple[int, str]:
+    messages = [{"role": "user", "content": f"{CANARY} says hi"}]
+    body = {"model": "scripted", "messages": messages} | fields
+    headers = {"Authorization": f"Bearer {key}", "x-request-id": "req-1"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{mesh.url}/v1/chat/completions", json=body, headers=headers) as answer,
+    ):
+        return answer.status, await answer.text()
+
+
+async def test_a_canary_is_never_seen_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Prompts and keys show up neither in any log line nor in the metrics."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logs.configure(logs.LogLevel.DEBUG, logs.LogFormat.JSON)
+    try:
+        settings = GatewaySettings(keys=(ApiKey.parse(KEY),), drain_timeout=1)
+        async with running_mesh(tmp_path, settings=settings) as mesh:
+            assert (await ask(mesh))[0] == 200
+            assert (await ask(mesh, stream=True))[0] == 200
+            assert (await ask(mesh, key=f"sk-wrong-{CANARY}"))[0] == 401
+            assert (await ask(mesh, stop=[CANARY, 1]))[0] == 400
+            assert (await ask(mesh, model=CANARY))[0] == 404
+            broken = f"POST / HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\nBad Header: x\r\n\r\n"
+            assert CANARY not in (await send_raw(mesh.address, broken.encode())).decode()
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{mesh.url}/metrics") as answer,
+            ):
+                metrics = await answer.text()
+    finally:
+        root.handlers[:], root.level = handlers, level
+        structlog.reset_defaults()
+
+    logged = "".join(capfd.readouterr())
+    assert "request.finished" in logged
+    assert '"request_id": "req-1"' in logged
+    assert f"sk-{CANARY}" not in logged
+    assert "says hi" not in logged
+    assert f"sk-wrong-{CANARY}" not in logged
+    assert CANARY not in metrics
+    assert 'mesh_requests_total{model="other",outcome="model_not_found",tier="none"}' in metrics
+
+
+async def test_metrics_count_what_was_answered(tmp_path: Path) -> None:
+    """Requests, tokens and times are counted by tier, model and outcome."""
+    async with running_mesh(tmp_path) as mesh:
+        await ask(mesh)
+        await ask(mesh, stream=True, max_tokens=4)
+        await ask(mesh, temperature=9)
+        async with aiohttp.ClientSession() as session, session.get(f"{mesh.url}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+
+    expected = {
+        'mesh_requests_total{model="scripted",outcome="ok",tier="edge"} 2.0',
+        'mesh_requests_total{model="other",outcome="invalid_request",tier="none"} 1.0',
+        'mesh_tokens_total{kind="prompt",model="scripted",tier="edge"} 6.0',
+        'mesh_tokens_total{kind="completion",model="scripted",tier="edge"} 20.0',
+        'mesh_time_to_first_token_seconds_count{model="scripted",tier="edge"} 1.0',
+        'mesh_request_duration_seconds_count{model="scripted",tier="edge"} 2.0',
+        "mesh_requests_in_flight 0.0",
+        'mesh_workers{tier="edge"} 1.0',
+        'mesh_slots{model="scripted"} 4.0',
+    }
+    assert expected <= set(lines)

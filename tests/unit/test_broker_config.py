@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.accounts import Account, Role, grant, inbox_prefix
+from mesh.broker import BrokerError, BrokerSettings, Place, render
+
+KEYS = {role: f"U{role.name}" for role in Role}
+SETTINGS = BrokerSettings(state=Path("/somewhere"))
+PLACE = Place(host="127.0.0.1", port=4222, store=Path("/store"))
+
+
+def parsed(settings: BrokerSettings = SETTINGS, place: Place | None = None) -> dict[str, Any]:
+    comment, _, document = render(settings, KEYS, place).partition("\n")
+    assert comment.startswith("# ")
+    config: dict[str, Any] = json.loads(document)
+    return config
+
+
+def users(account: Account) -> dict[str, Any]:
+    return {user["nkey"]: user["permissions"] for user in parsed()["accounts"][account]["users"]}
+
+
+def test_a_portable_config_names_no_machine() -> None:
+    """Without a place there is no address, name or path in the configuration."""
+    assert "/" not in render(SETTINGS, KEYS).partition("\n")[2]
+    assert parsed().keys().isdisjoint({"host", "port", "server_name", "ports_file_dir"})
+
+
+def test_a_place_is_written_out() -> None:
+    """A place sets address and folders, and leaves everything else as it is."""
+    config = parsed(place=PLACE)
+    assert (config.pop("host"), config.pop("port")) == ("127.0.0.1", 4222)
+    assert config["jetstream"].pop("store_dir") == "/store"
+    assert config == parsed()
+
+
+def test_port_zero_is_the_servers_choice() -> None:
+    """Port 0 becomes -1, which is how nats-server is told to choose."""
+    assert parsed(place=Place(host="h", port=0, store=Path("/s")))["port"] == -1
+
+
+def test_limits_come_from_the_settings() -> None:
+    """Pings, sizes and deadlines are those of the settings."""
+    config = parsed(BrokerSettings(state=Path("/s"), ping_interval=0.5, max_payload=1))
+    assert (config["ping_interval"], config["max_payload"]) == ("500ms", 1)
+
+
+def test_every_role_is_one_user() -> None:
+    """Each role's key appears once, in the role's account."""
+    assert sorted(key for account in Account for key in users(account)) == sorted(KEYS.values())
+    for role in Role:
+        assert KEYS[role] in users(grant(role).account)
+
+
+def test_only_app_imports() -> None:
+    """The edge account reaches nothing outside itself; APP reaches both tiers."""
+    accounts = parsed()["accounts"]
+    assert [name for name in accounts if "imports" in accounts[name]] == [Account.APP]
+    assert {
+        item["account"] for entry in accounts[Account.APP]["imports"] for item in entry.values()
+    } == {Account.EDGE, Account.CLOUD}
+
+
+@pytest.mark.parametrize("account", [Account.EDGE, Account.CLOUD])
+def test_exports_are_for_app_alone(account: Account) -> None:
+    """Work (answered by many frames) and adverts are exported, to APP only."""
+    work, adverts = parsed()["accounts"][account]["exports"]
+    assert work["accounts"] == adverts["accounts"] == [Account.APP]
+    assert work["response_type"] == "stream"
+
+
+@pytest.mark.parametrize("role", Role)
+def test_inboxes_are_private(role: Role) -> None:
+    """A role may listen on its own inboxes and on no others'."""
+    allowed = users(grant(role).account)[KEYS[role]]["subscribe"]["allow"]
+    inboxes = [subject for subject in allowed if "INBOX" in subject or subject[0] in ">*"]
+    assert inboxes == [f"{inbox_prefix(role)}.>"]
+
+
+@pytest.mark.parametrize("role", Role)
+def test_only_those_who_are_asked_respond(role: Role) -> None:
+    """Workers and gateways may publish to the reply subjects they are given; clients may not."""
+    permissions = users(grant(role).account)[KEYS[role]]
+    assert ("allow_responses" in permissions) == role.value.endswith(("worker", "gateway"))
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_impossible_ports_are_refused(port: int) -> None:
+    """A port that cannot exist is named in the error."""
+    with pytest.raises(BrokerError, match=str(port)):
+        BrokerSettings(state=Path("/s"), port=port)

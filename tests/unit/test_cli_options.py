@@ -1,0 +1,129 @@
+"""Where a command's settings come from, and how mistakes in them are told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.main import build_app, main
+from cli.options import EngineOptions, LogOptions, UpstreamOptions, WorkerOptions, arguments
+from mesh.settings import Address
+
+
+@pytest.fixture(autouse=True)
+def clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run in an empty folder, out of reach of the user's own configuration."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def options(*words: str, group: str = "options") -> Any:
+    """Return an option group as a command would get it."""
+    _, bound, _ = build_app().parse_args(words, exit_on_error=False, print_error=False)
+    bound.apply_defaults()
+    return bound.arguments[group]
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return the one line that a wrong command line is answered with."""
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    said = capsys.readouterr().err
+    assert (end.value.code, said.count("\n")) == (2, 1)
+    return said
+
+
+def test_without_anything_the_default_holds() -> None:
+    """A bare command listens where the documentation says."""
+    assert options("gateway").http == Address("127.0.0.1", 8080)
+
+
+def test_flag_beats_environment_beats_file(
+    clean_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each source of settings gives way to the one before it."""
+    (clean_place / "mesh.toml").write_text('http = "127.0.0.1:1"')
+    assert options("gateway").http.port == 1
+    monkeypatch.setenv("MESH_HTTP", "127.0.0.1:2")
+    assert options("gateway").http.port == 2
+    assert options("gateway", "--http", "127.0.0.1:3").http.port == 3
+
+
+def test_a_command_s_own_section_beats_the_top_of_the_file(clean_place: Path) -> None:
+    """What all commands share stands at the top, exceptions in sections."""
+    (clean_place / "mesh.toml").write_text("slots = 2\n[worker]\nslots = 7\n")
+    assert options("worker", group="engine").slots == 7
+    assert options("up", group="engine").slots == 2
+
+
+def test_a_list_in_the_environment_is_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One variable holds all values of a repeatable flag."""
+    monkeypatch.setenv("MESH_MODEL_ALIAS", "gpt-4o-mini=spark, *=spark")
+    assert options("gateway").model_alias == ("gpt-4o-mini=spark", "*=spark")
+
+
+def test_a_comma_in_a_single_value_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only repeatable flags are split."""
+    monkeypatch.setenv("MESH_NATS", "nats://a:1,nats://b:2")
+    assert options("gateway", group="bus").nats == "nats://a:1,nats://b:2"
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files pass unset variables on as empty ones."""
+    monkeypatch.setenv("MESH_UPSTREAM", "")
+    monkeypatch.setenv("MESH_MODEL_MAP", "")
+    assert options("worker", group="upstream") == UpstreamOptions()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["gateway", "--http", "here"], ["--http", "HOST:PORT"]),
+        (["gateway", "--model-alias", "gpt"], ["--model-alias", "NAME=VALUE"]),
+        (["worker", "--slots", "0"], ["--slots"]),
+        (["worker", "--slots", "four"], ["--slots", "four"]),
+        (["worker", "--slotz", "4"], ["--slotz", "--slots"]),
+        (["worker", "--engine", "vllm"], ["--engine", "llama", "scripted"]),
+        (["wroker"], ["wroker", "worker"]),
+        (["--config", "nowhere.toml", "nodes"], ["nowhere.toml"]),
+        (["up", "--model", "nowhere.gguf"], ["--model nowhere.gguf", "GGUF"]),
+        (["up", "--engine=scripted", "--cloud-model", "a=b"], ["--cloud-url"]),
+        (["up", "--engine=scripted", "--cloud-url", "example.com"], ["--upstream", "https://"]),
+        (["cloud", "--nats=nats://127.0.0.1:1"], ["--upstream"]),
+    ],
+)
+def test_a_wrong_flag_is_told_in_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], named: list[str]
+) -> None:
+    """The line names the flag and what it takes; there is no traceback."""
+    said = refusal(capsys, *words)
+    assert [name for name in named if name not in said] == []
+
+
+def test_a_wrong_variable_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in the environment is not blamed on a flag."""
+    monkeypatch.setenv("MESH_SLOTS", "four")
+    assert "MESH_SLOTS" in refusal(capsys, "worker")
+
+
+@pytest.mark.parametrize("text", ["slotz = 4", "[worker]\nslotz = 4", 'slots = "four"', "slots ="])
+def test_a_mistake_in_the_file_names_the_file(
+    clean_place: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """Unknown keys, wrong types and broken TOML are told with the file's path."""
+    (clean_place / "mesh.toml").write_text(text)
+    assert str(clean_place / "mesh.toml") in refusal(capsys, "worker")
+
+
+def test_options_survive_the_way_to_another_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `mesh up` passes on arrives, whatever the environment says."""
+    monkeypatch.setenv("MESH_SLOTS", "9")
+    engine = EngineOptions(slots=3, model=("a.gguf", "b.gguf"), scripted_tps=1.5)
+    log, worker = LogOptions(json_logs=False), WorkerOptions(name="w", label=("room=1",))
+    words = ["worker", *arguments(engine), *arguments(log), *arguments(worker)]
+    assert engine == options(*words, group="engine")
+    assert log == options(*words, group="log")
+    assert worker == options(*words)

@@ -1,0 +1,264 @@
+"""The step loop on a decoder that needs no model."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from schemas.failures import FailureCode
+from schemas.inference import ChatMessage, Dispatch, InferRequest
+from workers.llama.intake import Intake
+from workers.llama.loop import Loop
+from workers.llama.messages import Cancel, Output, Step, Submit
+from workers.llama.sampling import Defaults, Drawing
+from workers.llama.sequence import Work
+from workers.llama.template import ChatTemplate
+
+END = 0
+CONTEXT = 100
+
+
+@dataclass
+class Alphabet:
+    """A sampler that says the letters of the alphabet, then ends."""
+
+    letters: Iterator[int] = field(default_factory=lambda: iter([*range(97, 123), END]))
+    closed: bool = False
+
+    def sample(self, row: int) -> int:
+        return next(self.letters)
+
+    def replay(self, token: int) -> None:
+        assert next(self.letters) == token
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class FakeDecoder:
+    """Remembers what it was asked to compute; a token is a byte."""
+
+    num_vocabulary: int = 256
+    step_seconds: float = 0.01
+    token_seconds: float = 0.0
+    now: float = 0.0
+    plans: list[list[tuple[int, int]]] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
+    samplers: list[Alphabet] = field(default_factory=list)
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def piece(self, token: int) -> bytes:
+        return bytes([token])
+
+    def is_end(self, token: int) -> bool:
+        return token == END
+
+    def sampler(self, drawing: Drawing) -> Alphabet:
+        self.samplers.append(Alphabet())
+        return self.samplers[-1]
+
+    def decode(self, plan: Sequence[Work]) -> list[int]:
+        self.plans.append([(work.sequence.attempt, len(work.tokens)) for work in plan])
+        self.now += self.step_seconds + self.token_seconds * sum(len(w.tokens) for w in plan)
+        return [row for row, work in enumerate(plan) if work.sampled]
+
+    def forget(self, slot: int) -> None:
+        self.forgotten.append(slot)
+
+
+def make_loop(decoder: FakeDecoder, **changes: Any) -> Loop:
+    template = ChatTemplate("{{ messages[0].content }}")
+    settings: dict[str, Any] = {
+        "slots": 2,
+        "cells": 2 * CONTEXT,
+        "chunk": 16,
+        "step_time": 60.0,
+        "clock": lambda: decoder.now,
+    }
+    return Loop(decoder, Intake(decoder, template, Defaults(), CONTEXT), **settings | changes)
+
+
+def submit(
+    attempt: int, text: str = "hi", *, emitted: tuple[int, ...] = (), **changes: Any
+) -> Submit:
+    request = InferRequest(model="m", messages=(ChatMessage(role="user", content=text),), **changes)
+    work = Dispatch(
+        attempt=str(attempt), router="r", remaining_ms=1000, request=request, emitted=emitted
+    )
+    return Submit(attempt, work)
+
+
+def run_to_end(loop: Loop) -> list[Output]:
+    outputs: list[Output] = []
+    while not loop.is_idle:
+        outputs.extend(loop.step().outputs)
+    return outputs
+
+
+def text_of(outputs: list[Output], attempt: int) -> str:
+    return "".join(o.text for o in outputs if o.attempt == attempt)
+
+
+@pytest.fixture
+def decoder() -> FakeDecoder:
+    return FakeDecoder()
+
+
+def test_an_answer_ends_with_the_end_token(decoder: FakeDecoder) -> None:
+    """The end token stops the sequence, which gives its slot and sampler back."""
+    loop = make_loop(decoder)
+    loop.handle(submit(1))
+    outputs = run_to_end(loop)
+    assert text_of(outputs, 1) == "abcdefghijklmnopqrstuvwxyz"
+    assert outputs[-1].reason == "stop"
+    assert outputs[-1].usage is not None
+    assert outputs[-1].usage.prompt_tokens == 2
+    assert outputs[-1].usage.completion_tokens == 26
+    assert decoder.samplers[0].closed
+    assert decoder.forgotten == [1]
+
+
+def test_a_long_prompt_does_not_stall_a_running_stream(decoder: FakeDecoder) -> None:
+    """While a prompt is computed in chunks, the stream gets a token in every step."""
+    loop = make_loop(decoder)
+    loop.handle(submit(1))
+    loop.step()
+    loop.handle(submit(2, "x" * 40))
+    steps = [loop.step() for _ in range(3)]
+    assert [(s.prefilled, s.decoded) for s in steps] == [(15, 1), (15, 1), (10, 1)]
+    assert [[o.attempt for o in s.outputs] for s in steps] == [[1], [1], [1, 2]]
+    assert decoder.plans[1:] == [[(1, 1), (2, 15)], [(1, 1), (2, 15)], [(1, 1), (2, 10)]]
+
+
+@pytest.mark.parametrize("steps", [1, 6], ids=["in prefill", "in decode"])
+def test_cancel_frees_the_sequence_within_a_step(decoder: FakeDecoder, steps: int) -> None:
+    """After a cancel the next report shows all of the cache free, and nothing is computed."""
+    loop = make_loop(decoder)
+    loop.handle(submit(1, "x" * 40))
+    for _ in range(steps):
+        loop.step()
+    computed = len(decoder.plans)
+    loop.handle(Cancel(1))
+    assert loop.step() == _idle_step(loop)
+    assert len(decoder.plans) == computed
+    assert loop.is_idle
+    assert decoder.samplers[0].closed
+
+
+def test_a_cancelled_slot_is_free_for_the_next_message(decoder: FakeDecoder) -> None:
+    """Cancel and submit in a row need no step in between."""
+    loop = make_loop(decoder, slots=1)
+    loop.handle(submit(1))
+    loop.handle(Cancel(1))
+    loop.handle(submit(2))
+    assert text_of(run_to_end(loop), 2).startswith("abc")
+
+
+def test_cancelling_what_is_over_does_nothing(decoder: FakeDecoder) -> None:
+    """A cancel that crosses the end of its attempt is ignored."""
+    loop = make_loop(decoder)
+    loop.handle(submit(1, max_tokens=1))
+    run_to_end(loop)
+    loop.handle(Cancel(1))
+    assert run_to_end(loop) == []
+
+
+def test_the_deadline_is_checked_before_every_step(decoder: FakeDecoder) -> None:
+    """Nothing is computed for an attempt whose time is up."""
+    decoder.step_seconds = 0.4
+    loop = make_loop(decoder)
+    loop.handle(submit(1))
+    outputs = run_to_end(loop)
+    assert outputs[-1].failure is FailureCode.DEADLINE_EXCEEDED
+    assert len(decoder.plans) == 3
+
+
+def test_max_tokens_and_context_end_with_length(decoder: FakeDecoder) -> None:
+    """Whichever comes first ends the answer for want of room."""
+    loop = make_loop(decoder)
+    loop.handle(submit(1, max_tokens=3))
+    loop.handle(submit(2, "x" * (CONTEXT - 5)))
+    outputs = run_to_end(loop)
+    assert (text_of(outputs, 1), text_of(outputs, 2)) == ("abc", "abcde")
+    assert {o.reason for o in outputs if o.reason} == {"length"}
+
+
+def test_a_stop_text_ends_the_sequence(decoder: FakeDecoder) -> None:
+    """The stop text is counted but not shown."""
+    loop = make_loop(decoder)
+    loop.handle(submit(1, stop=("def",)))
+    outputs = run_to_end(loop)
+    assert text_of(outputs, 1) == "abc"
+    assert outputs[-1].reason == "stop"
+    assert outputs[-1].usage is not None
+    assert outputs[-1].usage.completion_tokens == 6
+
+
+def test_a_resumed_attempt_continues(decoder: FakeDecoder) -> None:
+    """Emitted tokens are computed and counted but not shown again."""
+    loop = make_loop(decoder)
+    loop.handle(submit(1, max_tokens=5, emitted=(97, 98)))
+    outputs = run_to_end(loop)
+    assert text_of(outputs, 1) == "cde"
+    assert decoder.plans[0] == [(1, 4)]
+    assert outputs[-1].usage is not None
+    assert outputs[-1].usage.completion_tokens == 5
+
+
+def test_an_attempt_resumed_at_its_end_is_over_at_once(decoder: FakeDecoder) -> None:
+    """When all tokens were emitted before, nothing is computed."""
+    loop = make_loop(decoder)
+    loop.handle(submit(1, max_tokens=2, emitted=(97, 98)))
+    (output,) = run_to_end(loop)
+    assert (output.text, output.reason) == ("", "length")
+    assert decoder.plans == []
+
+
+def test_a_request_that_is_refused_takes_no_slot(decoder: FakeDecoder) -> None:
+    """A prompt beyond the context fails with the figures; the slot stays free."""
+    loop = make_loop(decoder, slots=1)
+    loop.handle(submit(1, "x" * CONTEXT))
+    loop.handle(submit(2, max_tokens=1))
+    first, second = run_to_end(loop)
+    assert first.failure is FailureCode.CONTEXT_LENGTH_EXCEEDED
+    assert "100 tokens" in first.message
+    assert second.text == "a"
+
+
+def test_chunks_shrink_on_a_slow_machine(decoder: FakeDecoder) -> None:
+    """A step computes no more prompt tokens than fit its time at the speed seen so far."""
+    decoder.step_seconds, decoder.token_seconds = 0, 0.001
+    loop = make_loop(decoder, chunk=90, step_time=0.045)
+    loop.handle(submit(1, "x" * 90, max_tokens=1))
+    run_to_end(loop)
+    loop.handle(submit(2, "x" * 90, max_tokens=1))
+    run_to_end(loop)
+    assert decoder.plans == [[(1, 90)], [(2, 45)], [(2, 45)]]
+
+
+def test_warm_up_gives_first_rates(decoder: FakeDecoder) -> None:
+    """After the warm-up both rates are known and no trace of it is left."""
+    loop = make_loop(decoder)
+    loop.warm_up()
+    step = loop.report()
+    assert step.prefill_rate == pytest.approx(16 / 0.01)
+    assert step.decode_rate == pytest.approx(1 / 0.01)
+    assert step.kv_free == 2 * CONTEXT
+    assert decoder.forgotten == [0]
+    assert loop.is_idle
+
+
+def _idle_step(loop: Loop) -> Step:
+    report = loop.report()
+    return Step(
+        outputs=(),
+        prefilled=0,
+        decoded=0,
+        kv_free=2 * CONTEXT,
+        prefill_rate=report.prefill_rate,
+        decode_rate=report.decode_rate,
+    )
