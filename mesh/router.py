@@ -51,7 +51,7 @@ TICK = 0.1
 LEASE_EVERY = 0.5
 """Seconds between leases; a worker drops attempts of a router unheard of for 2 s."""
 LONGEST_DEADLINE = 870.0
-"""Seconds; the broker lets a worker answer a request for 900 (``BrokerSettings.longest_answer``)."""
+"""Seconds; the broker lets a worker answer for 900 (``BrokerSettings.longest_answer``)."""
 STALLED_AFTER = 1.0
 """A tick this late means that this process stood still: silence proves nothing then."""
 

@@ -106,7 +106,7 @@ class InferService:
 
 
 def _renumbered(frame: Output, seq: int) -> Message:
-    """Number a frame as the client sees it; a ``last`` delta was sent as a frame of its own."""
+    """Give a frame the number its client sees; a ``last`` delta was sent as its own frame."""
     if isinstance(frame, Done):
         return replace(frame, seq=seq, last=None)
     return replace(frame, seq=seq)

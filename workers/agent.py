@@ -215,6 +215,8 @@ class Agent:
         self.changed()
         assert self._attempts is not None, "work arrives only while the agent runs"  # noqa: S101
         running.task = self._attempts.create_task(self._serve(running, writer))
+        # Not a ``finally`` in the task: one that is cancelled before its first step has none.
+        running.task.add_done_callback(lambda _: self._release(running))
         loop = asyncio.get_running_loop()
         running.timer = loop.call_later(
             work.remaining_ms / 1000, self._end, running, DeadlineExceeded()
@@ -241,8 +243,6 @@ class Agent:
         else:
             if self._release(running):
                 writer.done(finish, self._free(running.engine.status()))
-        finally:
-            self._release(running)
 
     def _end(self, running: Running, error: MeshError) -> None:
         """Stop the attempt, free its slot and report, unless it is over already."""

@@ -19,6 +19,7 @@ from workers.scripted import ScriptedSettings
 
 HELLO: dict[str, Any] = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
 CHAT = "/v1/chat/completions"
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 class Reply(NamedTuple):
@@ -70,8 +71,7 @@ async def ask(mesh: Mesh, request: bytes) -> Reply:
 
 
 async def assert_alive(mesh: Mesh) -> None:
-    get = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    assert (await ask(mesh, get)).status == 200
+    assert (await ask(mesh, GET)).status == 200
     assert (await ask(mesh, post(chat()))).status == 200
 
 
@@ -132,7 +132,9 @@ async def test_a_client_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
         await until(lambda: mesh.agent.running == 1)
         await until(lambda: mesh.agent.running == 0, within=20)
         writer.close()
-        await until(lambda: mesh.router.running == 0)
+
+        metrics = await send_raw(mesh.address, GET.replace(b"healthz", b"metrics"))
+        assert b'model="scripted",outcome="disconnected"' in metrics
 
 
 @pytest.mark.parametrize("declared", [True, False])

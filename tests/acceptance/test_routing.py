@@ -13,7 +13,8 @@ from mesh.placement import Limits
 from mesh.router import Router, RouterSettings
 from schemas.fleet import Tier
 from schemas.frames import Beat, Delta, Done
-from schemas.inference import InferRequest, Policy
+from schemas.inference import Cancel, Dispatch, InferRequest, Policy
+from schemas.wire import encode
 from tests.support.mesh import broker_in, bus_of, router_of, scripted_worker
 from tests.support.requests import chat, complete, numbers, stream_text
 from tests.support.wait import until
@@ -218,6 +219,22 @@ async def test_cancel_in_the_queue_leaves_the_line(tmp_path: Path) -> None:
         waiting.cancel()
         await until(lambda: router.waiting("scripted") == 0)
         assert worker.running == 1
+
+
+async def test_cancel_right_behind_a_dispatch_leaks_no_slot(tmp_path: Path) -> None:
+    """A cancel that overtakes the attempt's first step still frees the slot."""
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker, settings=SLOW) as worker,
+        bus_of(broker, Role.GATEWAY) as bus,
+    ):
+        work = Dispatch(attempt="a1", router="r1", remaining_ms=60_000, request=chat())
+        with bus.open_inbox(lambda _: None) as inbox:
+            inbox.ask("mesh.v1.edge.work.w1.infer", encode(work))
+            bus.post("mesh.v1.edge.work.w1.cancel", encode(Cancel(attempt="a1")))
+            await bus.flush()
+            await bus.request("mesh.v1.edge.work.w1.infer", b"{}", timeout=5)
+        await until(lambda: worker.running == 0, within=1)
 
 
 async def test_deadline_stops_the_worker(tmp_path: Path) -> None:

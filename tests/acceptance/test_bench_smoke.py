@@ -1,0 +1,110 @@
+"""The benchmark's own instruments: they count right, and do not let a wrong answer pass."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from rich.console import Console
+
+from bench import figures, script, upstream
+from bench.failures import NotStarted, WrongAnswer
+from bench.figures import Figure, Goal, Report, Row
+from bench.load import Load, LoadResult, run
+from bench.processes import running
+
+TOKENS = 5
+
+
+@asynccontextmanager
+async def running_backend(skip: int | None = None) -> AsyncIterator[str]:
+    async with await upstream.serve("127.0.0.1", 0, skip) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+
+
+async def put_load_on(url: str, *, stream: bool, model: str = script.MODEL) -> LoadResult:
+    load = Load(url=url, clients=3, warmup=0.05, seconds=0.15, tokens=TOKENS)
+    return await run(replace(load, stream=stream, model=model))
+
+
+async def test_streams_are_counted_with_their_events() -> None:
+    """A stream of five tokens from the backend is one answer with five events."""
+    async with running_backend() as url:
+        result = await put_load_on(url, stream=True)
+
+    assert result.answers >= 6
+    assert result.events == TOKENS
+    assert result.first_token is not None
+    assert result.first_token.p50 <= result.latency.p50 <= result.latency.p99
+
+
+async def test_whole_answers_are_counted() -> None:
+    """An answer that does not stream counts once and has no time to first token."""
+    async with running_backend() as url:
+        result = await put_load_on(url, stream=False)
+
+    assert result.answers >= 6
+    assert result.events == 1
+    assert result.first_token is None
+
+
+async def test_a_missing_token_is_noticed() -> None:
+    """A backend that leaves out one token of a stream is not measured but reported."""
+    async with running_backend(skip=2) as url:
+        with pytest.raises(WrongAnswer, match="0 1 3 4"):
+            await put_load_on(url, stream=True)
+
+
+async def test_a_refusal_is_noticed() -> None:
+    """A server that answers with an error status is not measured but reported."""
+    async with running_backend() as url:
+        with pytest.raises(WrongAnswer, match="404"):
+            await put_load_on(url, stream=False, model="other")
+
+
+def test_a_process_that_ends_early_is_told_with_its_output(tmp_path: Path) -> None:
+    """A command that fails before it serves is an error that shows what it printed."""
+    command = [sys.executable, "-c", "raise SystemExit('no licence')"]
+    with (
+        pytest.raises(NotStarted, match="no licence"),
+        running(command, log=tmp_path / "log", ready=lambda: False),
+    ):
+        pytest.fail("it is not running")
+
+
+def test_the_report_shows_figures_peers_and_verdicts() -> None:
+    """A table names each figure with its peers' ratio and whether the goal was met."""
+    figure = Figure(
+        name="requests/s",
+        unit="/s",
+        value=900.0,
+        peers={"other": 300.0},
+        goal=Goal(text="≥ other", at_least=300.0),
+    )
+    report = Report(
+        machine={"cores": "2"}, rows={"gateway": Row(figures=(figure,))}, failures={"memory": "no"}
+    )
+    output = StringIO()
+
+    figures.show(report, Console(file=output, width=120))
+
+    for expected in ("requests/s", "other 300 (3.00x)", "pass", "memory could not be measured"):
+        assert expected in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "met"),
+    [
+        (Goal(text="≤ 1", at_most=1.0), 1.0, True),
+        (Goal(text="≤ 1", at_most=1.0), 1.1, False),
+        (Goal(text="≥ 5", at_least=5.0), 5.0, True),
+        (Goal(text="≥ 5", at_least=5.0), 4.9, False),
+    ],
+)
+def test_a_goal_is_met_up_to_its_bound(goal: Goal, value: float, met: bool) -> None:
+    """A value at the bound meets a goal, one beyond it does not."""
+    assert goal.met(value) is met
