@@ -19,6 +19,7 @@ from mesh.bus import BusSettings
 from mesh.bus import connect as connect_bus
 from mesh.errors import InvalidRequest
 from mesh.fleet import Fleet, ModelSummary
+from mesh.logs import defer_to_logging
 from mesh.router import Router, RouterSettings
 from schemas.frames import Delta
 from schemas.inference import ChatMessage, Completion, InferRequest, Policy, Sampling
@@ -133,6 +134,7 @@ async def connect(
     in the credentials' inbox permission, ``edge-client`` for credentials that never reach the
     cloud. Raises ``BusUnavailable`` or ``PermissionDenied``.
     """
+    defer_to_logging()
     url = url or os.environ.get("MESH_NATS") or "nats://127.0.0.1:4222"
     creds = creds or os.environ.get("MESH_CREDS") or None
     bus_settings = BusSettings(url=url, creds=Path(creds) if creds else None, role=role)

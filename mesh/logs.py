@@ -63,6 +63,25 @@ def configure(level: LogLevel = LogLevel.INFO, form: LogFormat = LogFormat.AUTO)
     )
 
 
+def defer_to_logging() -> None:
+    """Hand our lines to the standard ``logging``, unless the program has set structlog up itself.
+
+    For programs that import the client: a library that prints on its own is a nuisance.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.stdlib.render_to_log_kwargs,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
 def _shared() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
