@@ -1,0 +1,87 @@
+"""The rule book of retries."""
+
+import pytest
+
+from mesh import errors
+from mesh.fleet import Node
+from mesh.journey import MAX_DECLINED, Journey
+from mesh.placement import Demand
+from schemas.fleet import Tier
+from schemas.inference import Policy
+from tests.support.fleets import advert, model
+
+
+def journey() -> Journey:
+    demand = Demand(
+        model="m", policy=Policy.EDGE_FIRST, prompt_tokens=1, output_tokens=1, deadline=10.0
+    )
+    return Journey(demand, 10.0)
+
+
+def node(name: str, tier: Tier = Tier.EDGE) -> Node:
+    return Node(advert(name, model(), tier=tier), 0.0)
+
+
+def test_request_faults_are_final() -> None:
+    """What is wrong with the request is not retried."""
+    with pytest.raises(errors.ContextLengthExceeded):
+        journey().after(errors.ContextLengthExceeded(), node("a"))
+
+
+def test_refusals_cost_no_attempt_and_exclude_nobody() -> None:
+    """A busy worker may be asked again when it has room."""
+    trip = journey()
+    for _ in range(10):
+        trip.after(errors.Busy(), node("a"))
+    assert trip.demand.excluded == set()
+    assert trip.demand.edge_attempts == 0
+
+
+def test_refusals_do_not_go_on_forever() -> None:
+    """A worker that refuses without end stops the request, not the machine."""
+    trip = journey()
+    for _ in range(MAX_DECLINED):
+        trip.after(errors.Busy(), node("a"))
+    with pytest.raises(errors.Busy):
+        trip.after(errors.Busy(), node("a"))
+
+
+def test_open_breaker_excludes_its_worker() -> None:
+    """A cloud worker that cannot reach its upstream is not asked again."""
+    trip = journey()
+    trip.after(errors.BreakerOpen(), node("c", Tier.CLOUD))
+    assert trip.demand.excluded == {(Tier.CLOUD, "c")}
+    assert trip.demand.edge_attempts == 0
+
+
+def test_failed_attempt_goes_elsewhere() -> None:
+    """A worker that failed is excluded, and counted for the edge."""
+    trip = journey()
+    trip.after(errors.OutOfMemory(), node("a"))
+    assert trip.demand.excluded == {(Tier.EDGE, "a")}
+    assert trip.demand.edge_attempts == 1
+
+
+def test_three_attempts_are_the_limit() -> None:
+    """The third failure is the answer."""
+    trip = journey()
+    trip.after(errors.OutOfMemory(), node("a"))
+    trip.after(errors.InternalError(), node("b"))
+    with pytest.raises(errors.OutOfMemory):
+        trip.after(errors.OutOfMemory(), node("c"))
+
+
+def test_two_deaths_quarantine_the_request() -> None:
+    """A request that brought down two workers gets no third."""
+    trip = journey()
+    trip.after(errors.WorkerLost(), node("a"))
+    with pytest.raises(errors.Quarantined):
+        trip.after(errors.EngineCrashed(), node("b"))
+
+
+def test_visible_output_cannot_be_taken_back() -> None:
+    """After the first visible token a loss is an error."""
+    trip = journey()
+    trip.visible = True
+    with pytest.raises(errors.WorkerLost):
+        trip.after(errors.WorkerLost(), node("a"))
