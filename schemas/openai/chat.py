@@ -167,6 +167,8 @@ class AssistantMessage(Body, frozen=True, kw_only=True):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: None = None
+    annotations: tuple[()] = ()
+    """Citations of hosted web search, which does not exist here; clients read the list."""
     reasoning_content: str | UnsetType = UNSET
     tool_calls: tuple[CalledTool, ...] | UnsetType = UNSET
 

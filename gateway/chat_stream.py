@@ -1,0 +1,82 @@
+"""A streamed chat completion: frames in, server-sent events out."""
+
+from aiohttp import web
+
+from gateway import headers, identity
+from gateway.events import EventStream
+from gateway.problems import describe, respond
+from gateway.record import Record
+from gateway.sse import ChunkEncoder, error_event
+from mesh.answer import Answer
+from mesh.errors import MeshError
+from schemas.frames import Beat, Delta, Done
+
+
+class ChatStream:
+    """Writes one answer as it comes in.
+
+    The headers wait for the first output, so that whatever fails before it is a real HTTP status.
+    If that takes longer than a ping interval they go out alone, and the stream is kept alive.
+    """
+
+    def __init__(
+        self, answer: Answer, record: Record, events: EventStream, encoder: ChunkEncoder
+    ) -> None:
+        self._answer, self._record = answer, record
+        self._events, self._encoder = events, encoder
+        self._opened = False
+
+    async def run(self) -> web.StreamResponse:
+        """Write until the answer is complete, or tell what went wrong."""
+        try:
+            async for frame in self._answer:
+                if isinstance(frame, Delta):
+                    await self._write(frame)
+                elif isinstance(frame, Beat):
+                    await self._keep_alive()
+                else:
+                    await self._complete(frame)
+        except MeshError as error:
+            return await self._fail(error)
+        return await self._events.end()
+
+    async def _write(self, frame: Delta) -> None:
+        if not self._opened:
+            await self._open()
+        await self._events.send(self._encoder.delta(frame))
+
+    async def _open(self) -> None:
+        self._opened = True
+        self._record.output_began()
+        await self._start()
+        for event in self._encoder.opening():
+            await self._events.send(event)
+
+    async def _start(self) -> None:
+        if not self._events.started:
+            await self._events.start(
+                {identity.HEADER: self._record.id, **headers.of_route(self._answer.route)}
+            )
+
+    async def _keep_alive(self) -> None:
+        if self._events.silent_too_long:
+            await self._start()
+            await self._events.ping()
+
+    async def _complete(self, frame: Done) -> None:
+        self._record.usage = frame.usage
+        if not self._opened:
+            await self._open()
+        for event in self._encoder.closing(frame):
+            await self._events.send(event)
+
+    async def _fail(self, error: MeshError) -> web.StreamResponse:
+        """Tell the failure: as a status if the headers are still here, else as the last event."""
+        self._record.failed(error)
+        problem = describe(error, started=self._answer.route is not None)
+        if not self._events.started:
+            response = respond(problem)
+            response.headers.update(headers.of_route(self._answer.route))
+            return response
+        await self._events.send(error_event(problem))
+        return await self._events.end()

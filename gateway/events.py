@@ -1,0 +1,61 @@
+"""A stream of server-sent events over HTTP, kept alive while there is nothing to say."""
+
+from typing import Final
+
+from aiohttp import web
+
+from gateway.sse import PING
+from mesh.clock import Clock
+
+STREAM_HEADERS: Final = (
+    ("Content-Type", "text/event-stream; charset=utf-8"),
+    ("Cache-Control", "no-cache"),
+    ("X-Accel-Buffering", "no"),
+)
+
+
+class EventStream:
+    """Writes events, one per write; the headers go out with the first of them.
+
+    Until then a failure can still be told as a real HTTP status.
+    """
+
+    def __init__(self, request: web.Request, *, ping_interval: float, clock: Clock) -> None:
+        self._request = request
+        self._ping_interval = ping_interval
+        self._clock = clock
+        self._response: web.StreamResponse | None = None
+        self._said_at = clock()
+
+    @property
+    def started(self) -> bool:
+        """Whether the headers have gone out."""
+        return self._response is not None
+
+    async def start(self, headers: dict[str, str]) -> None:
+        """Send the headers."""
+        self._response = web.StreamResponse(headers=dict(STREAM_HEADERS) | headers)
+        await self._response.prepare(self._request)
+
+    async def send(self, event: bytes) -> None:
+        """Send one event; waits while the client's connection is full."""
+        if self._response is None:
+            raise RuntimeError("a stream is started before anything is sent on it")
+        self._said_at = self._clock()
+        await self._response.write(event)
+
+    @property
+    def silent_too_long(self) -> bool:
+        """Whether a ping is due."""
+        return self._clock() - self._said_at >= self._ping_interval
+
+    async def ping(self) -> None:
+        """Send a comment, which clients ignore and proxies take for life."""
+        await self.send(PING)
+
+    async def end(self) -> web.StreamResponse:
+        """Finish the HTTP message, whether what it carried succeeded or failed."""
+        if self._response is None:
+            raise RuntimeError("a stream that never started has nothing to end")
+        await self._response.write_eof()
+        return self._response

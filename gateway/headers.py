@@ -1,0 +1,94 @@
+"""Headers of the mesh: what steers a request (deadline, policy), what tells of its route."""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+from gateway.auth import Caller
+from gateway.problems import BadRequest, Forbidden
+from mesh.answer import Route
+from schemas.inference import Policy
+
+DEADLINE: Final = "x-mesh-deadline-ms"
+POLICY: Final = "x-mesh-policy"
+CLIENT_TIMEOUTS: Final = ("x-stainless-read-timeout", "x-stainless-timeout")
+"""Where the OpenAI SDKs tell their own timeout, in seconds: python, then node."""
+
+MAX_DEADLINE_MS: Final = 24 * 3600 * 1000
+
+
+def deadline_ms(headers: Mapping[str, str], default: int) -> int:
+    """Return the milliseconds the request has; raises ``BadRequest`` for nonsense.
+
+    A client's own timeout is a hint only: what cannot be read of it is passed over.
+    """
+    asked = headers.get(DEADLINE)
+    if asked is not None:
+        return _exact_deadline(asked)
+    for name in CLIENT_TIMEOUTS:
+        hint = headers.get(name)
+        if hint is not None:
+            return _hinted_deadline(hint, default)
+    return default
+
+
+def _exact_deadline(text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) <= 9:
+        value = int(text)
+        if 1 <= value <= MAX_DEADLINE_MS:
+            return value
+    raise BadRequest(
+        f"{DEADLINE} is a whole number of milliseconds from 1 to {MAX_DEADLINE_MS}.",
+        param=DEADLINE,
+    )
+
+
+def _hinted_deadline(text: str, default: int) -> int:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return default
+    if not 0 < seconds <= MAX_DEADLINE_MS / 1000:
+        return default
+    return max(1, int(seconds * 1000))
+
+
+def policy(headers: Mapping[str, str], caller: Caller, gateway: Policy) -> Policy:
+    """Return the policy asked for, within what the key and the gateway allow.
+
+    Raises ``BadRequest`` for an unknown policy, ``Forbidden`` for one that contradicts a limit.
+    """
+    text = headers.get(POLICY)
+    asked = Policy.EDGE_FIRST if text is None else _parse_policy(text)
+    return limit_policy(limit_policy(asked, caller.policy), gateway)
+
+
+def _parse_policy(text: str) -> Policy:
+    try:
+        return Policy(text)
+    except ValueError:
+        raise BadRequest(f"{POLICY} is one of {', '.join(Policy)}.", param=POLICY) from None
+
+
+def limit_policy(asked: Policy, limit: Policy) -> Policy:
+    """Return the narrower of two policies; raises ``Forbidden`` when they share no tier."""
+    if limit in (Policy.EDGE_FIRST, asked):
+        return asked
+    if asked is Policy.EDGE_FIRST:
+        return limit
+    raise Forbidden(f"The policy {asked} is not allowed here: the limit is {limit}.", param=POLICY)
+
+
+def of_route(route: Route | None) -> dict[str, str]:
+    """Return the headers that tell which worker answered, as far as that is known."""
+    if route is None:
+        return {}
+    told = {"x-mesh-tier": route.tier.value, "x-mesh-worker": _header_safe(route.worker)}
+    if route.fallback is not None:
+        told["x-mesh-fallback"] = str(route.fallback)
+    return told
+
+
+def _header_safe(name: str) -> str:
+    """Percent-encode a name that a header cannot carry; workers choose their own names."""
+    return name if name.isascii() and name.isprintable() else quote(name)

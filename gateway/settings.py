@@ -1,0 +1,42 @@
+"""What can be set about a gateway."""
+
+from dataclasses import dataclass, field
+
+from gateway.aliases import Aliases
+from gateway.auth import ApiKey
+from schemas.inference import Policy
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings:
+    """Addresses, limits and permissions of one gateway; times in seconds, sizes in bytes."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0 takes a free port."""
+    aliases: Aliases = field(default_factory=Aliases)
+    """Model names of applications, and the models that answer for them."""
+    keys: tuple[ApiKey, ...] = ()
+    """Who may ask; empty admits everybody as the tenant ``default``."""
+    policy: Policy = Policy.EDGE_FIRST
+    """The widest policy any request gets: ``edge-first`` allows all."""
+    default_deadline_ms: int = 600_000
+    """Time for a request that names none."""
+    max_body: int = 8 * MEBIBYTE - 64 * 1024
+    """Largest request body; the rest of the bus's 8 MiB is room for the envelope."""
+    head_timeout: float = 10.0
+    """From the first byte of a request to the end of its headers."""
+    body_timeout: float = 60.0
+    """From the end of the headers to the end of the body."""
+    write_timeout: float = 20.0
+    """How long a client may read nothing while its answer waits, before it is cut off."""
+    keepalive_timeout: float = 75.0
+    """How long a connection may be idle."""
+    max_connections: int = 8192
+    """Connections served at a time; more are answered with 503 at once."""
+    ping_interval: float = 15.0
+    """A silent stream gets a comment this often, which keeps proxies from cutting it."""
+    drain_timeout: float = 30.0
+    """How long running requests may take to finish when the gateway stops."""

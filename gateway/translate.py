@@ -1,0 +1,184 @@
+"""From the OpenAI chat body to a request of the mesh: pure, and strict where silence would lie."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from mesh.errors import InvalidRequest, Unsupported
+from schemas.inference import ChatMessage, InferRequest, Policy, Sampling
+from schemas.openai.chat import (
+    ChatRequest,
+    ContentPart,
+    NamedTool,
+    ResponseFormat,
+    Turn,
+)
+
+MAX_DEPTH: Final = 64
+"""Levels of nesting in a tool's parameters or an output schema: grammars grow with depth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a request brings beside its body: identity, model after aliases, limits."""
+
+    id: str
+    model: str
+    tenant: str
+    policy: Policy
+    deadline_ms: int
+
+
+def to_infer(body: ChatRequest, terms: Terms) -> InferRequest:
+    """Return the mesh's request; raises ``InvalidRequest`` or ``Unsupported`` naming the field."""
+    _refuse_other_modalities(body.modalities)
+    tools = _tools(body)
+    return InferRequest(
+        id=terms.id,
+        model=terms.model,
+        tenant=terms.tenant,
+        policy=terms.policy,
+        deadline_ms=terms.deadline_ms,
+        messages=tuple(_message(index, turn) for index, turn in enumerate(body.messages)),
+        stream=bool(body.stream),
+        max_tokens=_max_tokens(body),
+        stop=_stop(body.stop),
+        sampling=_sampling(body),
+        n=body.n or 1,
+        logprobs=_logprobs(body),
+        tools=tools,
+        tool_choice=_tool_choice(body, tools),
+        parallel_tool_calls=body.parallel_tool_calls if tools else None,
+        response_format=_response_format(body.response_format),
+    )
+
+
+def _max_tokens(body: ChatRequest) -> int | None:
+    if body.max_completion_tokens is not None:
+        return body.max_completion_tokens
+    return body.max_tokens
+
+
+def _stop(stop: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (stop,) if isinstance(stop, str) else stop or ()
+
+
+def _message(index: int, turn: Turn) -> ChatMessage:
+    where = f"messages[{index}]"
+    if turn.content is None and not (turn.role == "assistant"):
+        raise InvalidRequest(f"The field '{where}.content' is missing.", param=f"{where}.content")
+    if turn.role == "tool" and not turn.tool_call_id:
+        param = f"{where}.tool_call_id"
+        raise InvalidRequest(f"The field '{param}' is missing.", param=param)
+    content = turn.content
+    return ChatMessage(
+        role=turn.role,
+        content=content if isinstance(content, str) else _flatten(content or (), where),
+        name=turn.name,
+        tool_calls=turn.tool_calls or (),
+        tool_call_id=turn.tool_call_id,
+    )
+
+
+def _flatten(parts: tuple[ContentPart, ...], where: str) -> str:
+    return "".join(_text(part, f"{where}.content[{i}]") for i, part in enumerate(parts))
+
+
+def _text(part: ContentPart, where: str) -> str:
+    texts = {"text": part.text, "refusal": part.refusal}
+    if part.type not in texts:
+        raise Unsupported(f"'{where}' is not text: only text parts are supported.", param=where)
+    text = texts[part.type]
+    if text is None:
+        param = f"{where}.{part.type}"
+        raise InvalidRequest(f"The field '{param}' is missing.", param=param)
+    return text
+
+
+def _sampling(body: ChatRequest) -> Sampling:
+    repeat = body.repeat_penalty if body.repeat_penalty is not None else body.repetition_penalty
+    return Sampling(
+        temperature=body.temperature,
+        top_p=body.top_p,
+        top_k=None if body.top_k is None else max(0, body.top_k),
+        min_p=body.min_p,
+        presence_penalty=body.presence_penalty or 0.0,
+        frequency_penalty=body.frequency_penalty or 0.0,
+        repeat_penalty=1.0 if repeat is None else repeat,
+        seed=body.seed,
+        logit_bias=_logit_bias(body.logit_bias),
+    )
+
+
+def _logit_bias(bias: Mapping[str, float] | None) -> dict[str, float] | None:
+    """Keep the biases that change something; their keys are token ids."""
+    effective = {token: value for token, value in (bias or {}).items() if value}
+    for token in effective:
+        if not (token.isascii() and token.isdecimal() and len(token) <= 9):
+            raise InvalidRequest("The keys of 'logit_bias' are token ids.", param="logit_bias")
+    return effective or None
+
+
+def _logprobs(body: ChatRequest) -> int | None:
+    if body.logprobs:
+        return body.top_logprobs or 0
+    if body.top_logprobs:
+        raise InvalidRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
+    return None
+
+
+def _tools(body: ChatRequest) -> tuple[dict[str, Any], ...]:
+    """Return the tools the model may call: none if the request forbids it to call any."""
+    if not body.tools or body.tool_choice == "none":
+        return ()
+    for index, tool in enumerate(body.tools):
+        _check_depth(tool.function.parameters, f"tools[{index}].function.parameters")
+    return tuple(msgspec.to_builtins(body.tools))
+
+
+def _tool_choice(body: ChatRequest, tools: tuple[dict[str, Any], ...]) -> Any:
+    choice = body.tool_choice
+    if not tools:
+        if choice not in (None, "none", "auto"):
+            raise InvalidRequest("'tool_choice' needs 'tools'.", param="tool_choice")
+        return None
+    if isinstance(choice, NamedTool):
+        if all(tool["function"]["name"] != choice.function.name for tool in tools):
+            raise InvalidRequest("'tool_choice' names no tool of 'tools'.", param="tool_choice")
+        return msgspec.to_builtins(choice)
+    return choice
+
+
+def _response_format(form: ResponseFormat | None) -> dict[str, Any] | None:
+    if form is None or form.type == "text":
+        return None
+    if form.type == "json_schema":
+        param = "response_format.json_schema"
+        if form.json_schema is None:
+            raise InvalidRequest(f"The field '{param}' is missing.", param=param)
+        _check_depth(form.json_schema.schema, f"{param}.schema")
+    plain: dict[str, Any] = msgspec.to_builtins(form)
+    return plain
+
+
+def _refuse_other_modalities(modalities: tuple[str, ...] | None) -> None:
+    if modalities and set(modalities) != {"text"}:
+        raise Unsupported("Only the modality 'text' is supported.", param="modalities")
+
+
+def _check_depth(value: Any, param: str) -> None:
+    """Raise ``InvalidRequest`` if lists and objects are nested more than ``MAX_DEPTH`` deep."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _children(outer)]
+        if not level:
+            return
+    raise InvalidRequest(f"'{param}' is nested more than {MAX_DEPTH} levels deep.", param=param)
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

@@ -1,0 +1,14 @@
+"""Token counts in the form of the OpenAI surface."""
+
+from schemas import inference
+from schemas.openai.chat import PromptDetails, Usage
+
+
+def to_usage(usage: inference.Usage) -> Usage:
+    """Return what a request took; the total is the sum."""
+    return Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        prompt_tokens_details=PromptDetails(cached_tokens=usage.cached_tokens),
+    )
