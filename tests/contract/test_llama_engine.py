@@ -1,13 +1,18 @@
 """The llama engine keeps the contract, survives crashes and gives everything back."""
 
 import os
+import re
 import signal
+import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from textwrap import dedent
 
 import anyio
 import psutil
 import pytest
+from anyio.abc import ByteReceiveStream
+from anyio.streams.text import TextReceiveStream
 
 from mesh.errors import (
     Busy,
@@ -30,6 +35,7 @@ from workers.llama.engine import LlamaEngine
 MODEL = "tiny"
 CONTEXT = TinyShape().context
 ENDLESS = 100_000
+ROOT = Path(__file__).parents[2]
 
 
 class TestLlamaEngine(EngineContract):
@@ -93,6 +99,36 @@ async def test_leaving_the_engine_ends_its_process(tiny_model: Path) -> None:
         assert engine.pid is not None
         process = psutil.Process(engine.pid)
     assert not process.is_running()
+
+
+async def test_the_process_ends_with_the_agent(tiny_model: Path) -> None:
+    """An agent that is killed leaves no engine behind, busy or not."""
+    script = dedent(f"""
+        import anyio
+        from pathlib import Path
+        from tests.support.llama import running_llama
+
+        async def main():
+            async with running_llama(Path({str(tiny_model)!r})) as engine:
+                print(engine.pid, flush=True)
+                await anyio.sleep_forever()
+
+        anyio.run(main)
+    """)
+    command = [sys.executable, "-c", script]
+    async with await anyio.open_process(command, stderr=None, cwd=ROOT) as agent:
+        assert agent.stdout is not None
+        engine = psutil.Process(await _first_number(agent.stdout))
+        agent.kill()
+        await until(lambda: not _runs(engine))
+
+
+async def test_signals_meant_for_the_agent_do_not_stop_the_engine(tiny_model: Path) -> None:
+    """Ctrl-C and SIGTERM reach the whole group; only the agent decides when to stop."""
+    async with running_llama(tiny_model) as engine:
+        _signal(engine, signal.SIGINT)
+        _signal(engine, signal.SIGTERM)
+        assert (await generate(engine, dispatch(MODEL))).done.reason == "length"
 
 
 async def test_a_request_before_loading_is_refused(tiny_model: Path) -> None:
@@ -231,6 +267,23 @@ async def test_model_that_does_not_fit_is_refused_with_the_figures(tmp_path: Pat
         detail = await wait_until_failed(engine)
     assert "KV cache 65536.00 GiB" in detail
     assert "are free" in detail
+
+
+async def _first_number(stream: ByteReceiveStream) -> int:
+    """Return the first line that is a number: logs go before it."""
+    lines = TextReceiveStream(stream)
+    text = ""
+    while not (found := re.search(r"^(\d+)$", text, re.MULTILINE)):
+        text += await lines.receive()
+    return int(found[1])
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether a process is still there, and not just waiting to be reaped."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(engine: LlamaEngine, number: signal.Signals) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.failures import FailureCode
-from schemas.inference import ChatMessage, Dispatch, InferRequest
+from schemas.inference import ChatMessage
 from workers.llama.intake import Intake
 from workers.llama.loop import Loop
 from workers.llama.messages import Cancel, Output, Step, Submit
@@ -41,6 +41,7 @@ class FakeDecoder:
     """Remembers what it was asked to compute; a token is a byte."""
 
     num_vocabulary: int = 256
+    longest_token: int = 2
     step_seconds: float = 0.01
     token_seconds: float = 0.0
     now: float = 0.0
@@ -49,6 +50,7 @@ class FakeDecoder:
     samplers: list[Alphabet] = field(default_factory=list)
 
     def tokenize(self, text: str) -> list[int]:
+        assert len(text) < 2 * CONTEXT, "a text this long should not have been tokenized"
         return list(text.encode())
 
     def piece(self, token: int) -> bytes:
@@ -82,14 +84,9 @@ def make_loop(decoder: FakeDecoder, **changes: Any) -> Loop:
     return Loop(decoder, Intake(decoder, template, Defaults(), CONTEXT), **settings | changes)
 
 
-def submit(
-    attempt: int, text: str = "hi", *, emitted: tuple[int, ...] = (), **changes: Any
-) -> Submit:
-    request = InferRequest(model="m", messages=(ChatMessage(role="user", content=text),), **changes)
-    work = Dispatch(
-        attempt=str(attempt), router="r", remaining_ms=1000, request=request, emitted=emitted
-    )
-    return Submit(attempt, work)
+def submit(attempt: int, text: str = "hi", **changes: Any) -> Submit:
+    messages = (ChatMessage(role="user", content=text),)
+    return Submit(attempt=attempt, remaining_ms=1000, messages=messages, **changes)
 
 
 def run_to_end(loop: Loop) -> list[Output]:
@@ -222,11 +219,13 @@ def test_a_request_that_is_refused_takes_no_slot(decoder: FakeDecoder) -> None:
     """A prompt beyond the context fails with the figures; the slot stays free."""
     loop = make_loop(decoder, slots=1)
     loop.handle(submit(1, "x" * CONTEXT))
-    loop.handle(submit(2, max_tokens=1))
-    first, second = run_to_end(loop)
-    assert first.failure is FailureCode.CONTEXT_LENGTH_EXCEEDED
-    assert "100 tokens" in first.message
-    assert second.text == "a"
+    loop.handle(submit(2, "x" * 1000))
+    loop.handle(submit(3, max_tokens=1))
+    long, endless, short = run_to_end(loop)
+    assert long.failure is endless.failure is FailureCode.CONTEXT_LENGTH_EXCEEDED
+    assert "has 100 tokens" in long.message
+    assert "at least 500 tokens" in endless.message
+    assert short.text == "a"
 
 
 def test_chunks_shrink_on_a_slow_machine(decoder: FakeDecoder) -> None:

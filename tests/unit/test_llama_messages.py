@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.inference import ChatMessage, Dispatch, InferRequest, Usage
+from schemas.inference import ChatMessage, Sampling, Usage
 from workers.llama.messages import (
     MAX_FRAME,
     Cancel,
@@ -16,17 +16,17 @@ from workers.llama.messages import (
     frame,
 )
 
-WORK = Dispatch(
-    attempt="a",
-    router="r",
-    remaining_ms=5,
-    request=InferRequest(
-        model="m",
+
+def submit(attempt: int) -> Submit:
+    return Submit(
+        attempt=attempt,
+        remaining_ms=5,
         messages=(ChatMessage(role="user", content="é"),),
-        response_format={"type": "json_object", "x": [1, None, 2.5]},
-    ),
-    emitted=(1, 2),
-)
+        sampling=Sampling(seed=-1),
+        emitted=(1, 2),
+    )
+
+
 STEP = Step(
     outputs=(
         Output(1, "text", (5, 6)),
@@ -42,7 +42,7 @@ STEP = Step(
 
 def test_messages_survive_however_the_pipe_cuts_them() -> None:
     """Frames are put together from single bytes and taken apart from one block."""
-    messages = [Submit(1, WORK), Cancel(1), Submit(2, WORK)]
+    messages = [submit(1), Cancel(1), submit(2)]
     data = b"".join(frame(message) for message in messages)
     unframer = Unframer(decode_to_engine)
     one_by_one = [m for byte in data for m in unframer.feed(bytes([byte]))]

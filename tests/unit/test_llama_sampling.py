@@ -24,6 +24,11 @@ def test_what_a_request_leaves_open_comes_from_the_model_then_from_llama_cpp() -
     assert not drawing.has_penalties
 
 
+def test_nonsense_in_a_model_file_is_ignored() -> None:
+    """A recommendation out of bounds falls back to the general default."""
+    assert Defaults.of(header(temp=float("nan"), top_p=7)) == Defaults()
+
+
 def test_biases_and_penalties_are_passed_on() -> None:
     """Token ids become numbers."""
     wanted = Sampling(logit_bias={"7": -100.0}, frequency_penalty=0.5)

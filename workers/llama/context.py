@@ -1,0 +1,255 @@
+"""llama.cpp behind the verbs the step loop needs; the only module that imports ``llama_cpp``.
+
+Uses the C API directly: the ``Llama`` class of the binding knows one sequence and blocks.
+"""
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llama_cpp import llama_cpp
+
+from workers.llama.batch import Batch
+from workers.llama.sampling import Drawing
+from workers.llama.sequence import Work
+
+llama: Any = llama_cpp
+"""The C API; its annotations describe pointers in a way that no type checker can follow."""
+STDERR = 2
+LOG_DEBUG, LOG_ERROR = 1, 4
+"""``ggml_log_level``."""
+PIECE_BYTES = 256
+SPECIAL_TOKENS = 8
+"""Room for what tokenizers add: BOS, EOS, a leading blank."""
+
+
+class LoadFailed(Exception):
+    """llama.cpp cannot load the model or allocate its context."""
+
+
+class DecodeFailed(Exception):
+    """llama.cpp could not compute a step; the context is no longer to be trusted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextSettings:
+    """Sizes of a context. context: tokens per sequence; batch: tokens per step at most."""
+
+    path: str
+    slots: int
+    context: int
+    batch: int
+    threads: int
+    gpu_layers: int
+
+
+class Log:
+    """Sends llama.cpp's log to stderr, without the debug lines that every step writes."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        # llama.cpp keeps the pointer only: the callback must live as long as this process.
+        self._callback = llama.llama_log_callback(self._write)
+        llama.llama_log_set(self._callback, None)
+
+    @property
+    def reason(self) -> str:
+        """The first error, which later ones only pass on."""
+        return self.errors[0] if self.errors else "it does not say why"
+
+    def _write(self, level: int, text: bytes, _data: Any) -> None:
+        if level == LOG_ERROR:
+            self.errors.append(text.decode(errors="replace").strip())
+        if level != LOG_DEBUG:
+            os.write(STDERR, text)
+
+
+class Sampler:
+    """A sampler chain of one sequence; ``close`` it when the sequence ends."""
+
+    def __init__(self, context: Any, drawing: Drawing, num_vocabulary: int, memory: int) -> None:
+        """``memory``: how many earlier tokens the penalties look at."""
+        self._context = context
+        params = llama.llama_sampler_chain_default_params()
+        params.no_perf = True
+        self._chain = llama.llama_sampler_chain_init(params)
+        self._draw: Any = None
+        if drawing.logit_bias:
+            self._add(_bias_sampler(drawing.logit_bias, num_vocabulary))
+        if drawing.has_penalties:
+            self._add(
+                llama.llama_sampler_init_penalties(
+                    num_vocabulary,
+                    memory,
+                    drawing.repeat_penalty,
+                    drawing.frequency_penalty,
+                    drawing.presence_penalty,
+                )
+            )
+        self._add_draw(drawing)
+
+    def sample(self, row: int) -> int:
+        """Draw the next token from a row of the last step's logits."""
+        token: int = llama.llama_sampler_sample(self._chain, self._context, row)
+        return token
+
+    def replay(self, token: int) -> None:
+        """Take over a token that was sampled elsewhere, so that a resumed stream goes on as was.
+
+        The final sampler draws exactly one random number per token, whatever the odds.
+        """
+        llama.llama_sampler_accept(self._chain, token)
+        if self._draw:
+            only = llama.llama_token_data(id=token, logit=0.0, p=0.0)
+            array = llama.llama_token_data_array(ctypes.pointer(only), 1, -1, False)
+            llama.llama_sampler_apply(self._draw, ctypes.byref(array))
+
+    def close(self) -> None:
+        """Free the chain."""
+        llama.llama_sampler_free(self._chain)
+
+    def _add_draw(self, drawing: Drawing) -> None:
+        if drawing.temperature == 0:
+            self._add(llama.llama_sampler_init_greedy())
+            return
+        if drawing.top_k > 0:
+            self._add(llama.llama_sampler_init_top_k(drawing.top_k))
+        if drawing.top_p < 1:
+            self._add(llama.llama_sampler_init_top_p(drawing.top_p, 1))
+        if drawing.min_p > 0:
+            self._add(llama.llama_sampler_init_min_p(drawing.min_p, 1))
+        self._add(llama.llama_sampler_init_temp(drawing.temperature))
+        self._draw = llama.llama_sampler_init_dist(drawing.seed)
+        self._add(self._draw)
+
+    def _add(self, sampler: Any) -> None:
+        llama.llama_sampler_chain_add(self._chain, sampler)
+
+
+class LlamaContext:
+    """A loaded model with room for ``slots`` sequences in one unified KV cache."""
+
+    def __init__(self, settings: ContextSettings, wanted: Callable[[], bool]) -> None:
+        """Load; gives up when ``wanted`` turns false. Raises ``LoadFailed``."""
+        self._log = Log()
+        llama.llama_backend_init()
+        self._model = _load(settings, wanted, self._log)
+        self._vocabulary = llama.llama_model_get_vocab(self._model)
+        self._context = llama.llama_init_from_model(self._model, _context_params(settings))
+        if not self._context:
+            msg = f"llama.cpp cannot make a context of this size: {self._log.reason}"
+            raise LoadFailed(msg)
+        self._memory = llama.llama_get_memory(self._context)
+        self._batch = Batch(llama.llama_batch(), settings.batch, settings.slots)
+        self._pieces: dict[int, bytes] = {}
+        self._depth = settings.context
+        self.num_vocabulary: int = llama.llama_vocab_n_tokens(self._vocabulary)
+        self._ends = frozenset(
+            token
+            for token in range(self.num_vocabulary)
+            if llama.llama_vocab_is_eog(self._vocabulary, token)
+        )
+        self.longest_token = max(
+            len(llama.llama_vocab_get_text(self._vocabulary, token))
+            for token in range(self.num_vocabulary)
+        )
+        self.bos = self._text(llama.llama_vocab_bos(self._vocabulary))
+        self.eos = self._text(llama.llama_vocab_eos(self._vocabulary))
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the prompt's tokens; the model's BOS comes first, once, if it wants one."""
+        if self.bos and llama.llama_vocab_get_add_bos(self._vocabulary):
+            text = text.removeprefix(self.bos)
+        data = text.encode()
+        capacity = len(data) + SPECIAL_TOKENS
+        tokens = (llama.llama_token * capacity)()
+        count = llama.llama_tokenize(
+            self._vocabulary, data, len(data), tokens, capacity, True, True
+        )
+        return list(tokens[:count])
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes a token stands for; control tokens stand for none."""
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._piece(token)
+        return found
+
+    def is_end(self, token: int) -> bool:
+        """Return whether a token ends the generation."""
+        return token in self._ends
+
+    def sampler(self, drawing: Drawing) -> Sampler:
+        """Return a new sampler chain."""
+        return Sampler(self._context, drawing, self.num_vocabulary, self._depth)
+
+    def decode(self, plan: Sequence[Work]) -> list[int]:
+        """Compute one step; return the row of the logits for each work that samples.
+
+        Raises ``DecodeFailed``.
+        """
+        rows = self._batch.fill(plan)
+        code = llama.llama_decode(self._context, self._batch.native)
+        if code:
+            msg = f"llama_decode returned {code}"
+            raise DecodeFailed(msg)
+        return rows
+
+    def forget(self, slot: int) -> None:
+        """Empty a sequence's part of the KV cache."""
+        llama.llama_memory_seq_rm(self._memory, slot, -1, -1)
+
+    def _text(self, token: int) -> str:
+        if token < 0:
+            return ""
+        found: bytes = llama.llama_vocab_get_text(self._vocabulary, token)
+        return found.decode(errors="replace")
+
+    def _piece(self, token: int) -> bytes:
+        size = PIECE_BYTES
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            count = llama.llama_token_to_piece(self._vocabulary, token, buffer, size, 0, False)
+            if count >= 0:
+                return buffer.raw[:count]
+            size = -count
+
+
+def _load(settings: ContextSettings, wanted: Callable[[], bool], log: Log) -> Any:
+    params = llama.llama_model_default_params()
+    params.n_gpu_layers = settings.gpu_layers
+    progress = llama.llama_progress_callback(lambda _done, _data: wanted())
+    params.progress_callback = progress
+    model = llama.llama_model_load_from_file(settings.path.encode(), params)
+    if not model:
+        msg = f"llama.cpp cannot load the file: {log.reason}"
+        raise LoadFailed(msg)
+    if llama.llama_model_has_encoder(model) or not llama.llama_model_has_decoder(model):
+        msg = "the model is not a decoder-only text generator"
+        raise LoadFailed(msg)
+    return model
+
+
+def _context_params(settings: ContextSettings) -> Any:
+    params = llama.llama_context_default_params()
+    params.n_ctx = settings.context * settings.slots
+    params.n_batch = params.n_ubatch = settings.batch
+    params.n_seq_max = params.n_outputs_max = settings.slots
+    params.n_threads = params.n_threads_batch = settings.threads
+    params.kv_unified = True
+    params.no_perf = True
+    return params
+
+
+def supports_offload() -> bool:
+    """Return whether this build computes on a GPU."""
+    return bool(llama.llama_supports_gpu_offload())
+
+
+def _bias_sampler(biases: Sequence[tuple[int, float]], num_vocabulary: int) -> Any:
+    array = (llama.llama_logit_bias * len(biases))(
+        *(llama.llama_logit_bias(*bias) for bias in biases)
+    )
+    return llama.llama_sampler_init_logit_bias(num_vocabulary, len(biases), array)

@@ -1,0 +1,147 @@
+"""What an agent and its engine process say to each other, and how it is cut into frames.
+
+Messages go in order through a pipe as msgpack with a 4-byte big-endian length in front. Ordering
+is the whole protocol of slots: a cancel sent before a submit has freed its sequence by then.
+"""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import msgspec
+
+from schemas.failures import FailureCode
+from schemas.inference import ChatMessage, FinishReason, Sampling, Usage
+
+MAX_FRAME = 128 << 20
+"""Bytes: more than any request the bus can carry."""
+LENGTH = 4
+
+T = TypeVar("T")
+
+
+class PipeMessage(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Positional on the wire: both ends are always the same version."""
+
+
+class Open(PipeMessage, frozen=True):
+    """Load this model; the first message to an engine. Fields as in ``LlamaSettings``."""
+
+    path: str
+    slots: int
+    context: int
+    context_cap: int
+    threads: int
+    gpu_layers: int
+    chunk: int
+    step_time: float
+    template_time: float
+    nice: int
+
+
+class Submit(PipeMessage, frozen=True):
+    """Compute this; ``attempt`` is its number on this pipe, the rest as in ``Dispatch``."""
+
+    attempt: int
+    remaining_ms: int
+    messages: tuple[ChatMessage, ...]
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    sampling: Sampling = Sampling()
+    emitted: tuple[int, ...] = ()
+
+
+class Cancel(PipeMessage, frozen=True):
+    """Forget this attempt."""
+
+    attempt: int
+
+
+class Opened(PipeMessage, frozen=True):
+    """The model is loaded; rates in tokens/s come from a short warm-up."""
+
+    context: int
+    slots: int
+    kv_free: int
+    prefill_rate: float
+    decode_rate: float
+    detail: str
+
+
+class Refused(PipeMessage, frozen=True):
+    """The model cannot be loaded; ``detail`` is for people."""
+
+    detail: str
+
+
+class Output(PipeMessage, frozen=True):
+    """New output of one attempt, or its end: ``reason`` and ``usage``, or ``failure``."""
+
+    attempt: int
+    text: str = ""
+    ids: tuple[int, ...] = ()
+    reason: FinishReason | None = None
+    usage: Usage | None = None
+    failure: FailureCode | None = None
+    message: str = ""
+    param: str | None = None
+
+
+class Step(PipeMessage, frozen=True):
+    """What one engine step did for all its sequences; the only message while work is running."""
+
+    outputs: tuple[Output, ...]
+    prefilled: int
+    """Tokens of prompts computed."""
+    decoded: int
+    """Sequences that moved on by one token."""
+    kv_free: int
+    prefill_rate: float
+    decode_rate: float
+
+
+ToEngine = Open | Submit | Cancel
+FromEngine = Opened | Refused | Step
+
+decode_to_engine: Callable[[bytes], ToEngine] = msgspec.msgpack.Decoder(ToEngine).decode
+decode_from_engine: Callable[[bytes], FromEngine] = msgspec.msgpack.Decoder(FromEngine).decode
+_encoder = msgspec.msgpack.Encoder()
+
+
+class FrameTooLarge(ValueError):
+    """A frame's length is beyond what either end sends."""
+
+
+def frame(message: PipeMessage) -> bytes:
+    """Return a message as one frame; raises ``OverflowError`` for integers beyond 64 bits."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(LENGTH, "big") + body
+
+
+class Unframer(Generic[T]):
+    """Collects bytes and gives back whole messages."""
+
+    def __init__(self, decode: Callable[[bytes], T]) -> None:
+        self._decode = decode
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> list[T]:
+        """Return the messages that ``data`` completes."""
+        self._data += data
+        messages: list[T] = []
+        while (body := self._next()) is not None:
+            messages.append(self._decode(body))
+        return messages
+
+    def _next(self) -> bytes | None:
+        if len(self._data) < LENGTH:
+            return None
+        size = int.from_bytes(self._data[:LENGTH], "big")
+        if size > MAX_FRAME:
+            msg = f"a frame of {size} bytes"
+            raise FrameTooLarge(msg)
+        end = LENGTH + size
+        if len(self._data) < end:
+            return None
+        body = bytes(self._data[LENGTH:end])
+        del self._data[:end]
+        return body
