@@ -11,8 +11,10 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from bench import figures, script, upstream
+from bench.answers import check_stream, check_whole
 from bench.failures import NotStarted, WrongAnswer
 from bench.figures import Figure, Goal, Report, Row
+from bench.http1 import Response
 from bench.load import Load, LoadResult, run
 from bench.processes import running
 
@@ -108,3 +110,21 @@ def test_the_report_shows_figures_peers_and_verdicts() -> None:
 def test_a_goal_is_met_up_to_its_bound(goal: Goal, value: float, met: bool) -> None:
     """A value at the bound meets a goal, one beyond it does not."""
     assert goal.met(value) is met
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_response_may_come_byte_by_byte(stream: bool) -> None:
+    """A response is the same however the network cuts it up."""
+    raw = b"".join(upstream.stream(TOKENS)) if stream else upstream.completion(TOKENS)
+    response, done = Response(), []
+
+    for byte in raw:
+        response.feed(bytes([byte]))
+        done.append(response.done)
+
+    assert done.index(True) == len(raw) - 1
+    assert response.status == 200
+    if stream:
+        assert check_stream(response.body(), TOKENS) == TOKENS
+    else:
+        check_whole(response.body(), TOKENS)

@@ -1,0 +1,1 @@
+"""The ``mesh`` command: one file per command, each only puts parts together."""

@@ -1,0 +1,105 @@
+"""``mesh gateway``: the OpenAI surface over HTTP, and the plain-NATS service beside it."""
+
+import functools
+from pathlib import Path
+
+from cli.bus import bus_settings
+from cli.life import Stop, run_role
+from cli.listeners import check_listener
+from cli.options import (
+    BusOptions,
+    GatewayOptions,
+    LifeOptions,
+    LogOptions,
+    StateOptions,
+    UsageError,
+)
+from cli.readiness import Announcer
+from gateway.aliases import Aliases
+from gateway.app import build_app, serving
+from gateway.auth import ApiKey
+from gateway.headers import limit_policy
+from gateway.problems import Forbidden
+from gateway.settings import GatewaySettings
+from mesh.accounts import Role
+from mesh.background import background
+from mesh.bus import BusSettings, connect
+from mesh.errors import InvalidRequest
+from mesh.fleet import Fleet
+from mesh.router import Router, RouterSettings
+from mesh.service import InferService
+from mesh.settings import Address
+from schemas.inference import Policy
+
+
+def gateway(
+    *,
+    options: GatewayOptions = GatewayOptions(),
+    bus: BusOptions = BusOptions(),
+    state: StateOptions = StateOptions(),
+    life: LifeOptions = LifeOptions(),
+    log: LogOptions = LogOptions(),
+) -> None:
+    """Run the HTTP gateway: OpenAI clients need nothing but its base URL."""
+    role = Role.EDGE_GATEWAY if options.policy is Policy.EDGE_ONLY else Role.GATEWAY
+    way = bus_settings(bus, state.state, role, "mesh-gateway")
+    settings = _settings(options, life)
+    run_role(functools.partial(_serve, way, settings), life, log)
+
+
+def _settings(options: GatewayOptions, life: LifeOptions) -> GatewaySettings:
+    return GatewaySettings(
+        host=options.http.host,
+        port=options.http.port,
+        aliases=Aliases.parse(options.model_alias),
+        keys=_keys(options.api_keys),
+        policy=options.policy,
+        default_deadline_ms=options.default_deadline_ms,
+        drain_timeout=life.drain_timeout,
+    )
+
+
+def _keys(file: Path | None) -> tuple[ApiKey, ...]:
+    """Return the keys in a file; errors name the line and never its text."""
+    if file is None:
+        return ()
+    try:
+        lines = file.expanduser().read_text().splitlines()
+    except OSError as error:
+        raise UsageError(f"--api-keys {file}: {error.strerror}") from error
+    return tuple(
+        _key(file, number, line)
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.startswith("#")
+    )
+
+
+def _key(file: Path, number: int, line: str) -> ApiKey:
+    try:
+        return ApiKey.parse(line)
+    except ValueError as error:
+        raise UsageError(f"--api-keys {file}, line {number}: {error}") from None
+
+
+async def _serve(
+    way: BusSettings, settings: GatewaySettings, announcer: Announcer, stop: Stop
+) -> None:
+    await check_listener("--http", Address(settings.host, settings.port))
+    limits = RouterSettings(default_deadline=settings.default_deadline_ms / 1000)
+    async with connect(way) as bus:
+        fleet = Fleet()
+        router = Router(bus, fleet, limits)
+        service = InferService(bus, router, functools.partial(_cap, settings.policy))
+        app = build_app(router, fleet, settings)
+        async with background(router.run, service.run), serving(app, settings) as address:
+            announcer.ready(address.url, f"{address.host}:{address.port}")
+            await stop.asked.wait()
+            announcer.stopping()
+
+
+def _cap(limit: Policy, asked: Policy) -> Policy:
+    """Hold plain NATS clients to the same policy as HTTP ones, in the bus's own terms."""
+    try:
+        return limit_policy(asked, limit)
+    except Forbidden as error:
+        raise InvalidRequest(error.message, param="policy") from None

@@ -1,0 +1,239 @@
+"""Every flag of every command, in groups that commands combine.
+
+One name means one thing everywhere, because a flag is also an environment variable
+(``MESH_<FLAG>``) and a key of ``mesh.toml`` that all commands read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, Token
+from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from mesh.errors import MeshError
+from mesh.logs import LogFormat, LogLevel
+from mesh.settings import Address, default_state, pair
+from schemas.inference import Policy
+
+
+class UsageError(MeshError):
+    """The command was called with settings that cannot work together."""
+
+
+class EngineKind(StrEnum):
+    """What computes on an edge worker."""
+
+    LLAMA = "llama"
+    SCRIPTED = "scripted"
+
+
+def _address(_type: object, tokens: Sequence[Token]) -> Address:
+    return Address.parse(tokens[0].value)
+
+
+def _pairs(_type: object, texts: tuple[str, ...]) -> None:
+    for text in texts:
+        pair(text)
+
+
+Addressed = Annotated[Address, Parameter(converter=_address, n_tokens=1, accepts_keys=False)]
+Pairs = Annotated[tuple[str, ...], Parameter(validator=_pairs)]
+Hidden = Parameter(show=False)
+
+
+def group(title: str) -> Parameter:
+    """Flatten a dataclass into the command's flags, under a heading of the help page."""
+    return Parameter(name="*", group=title)
+
+
+@group("State and logs")
+@dataclass(frozen=True, kw_only=True)
+class StateOptions:
+    """Where a mesh keeps what it must remember."""
+
+    state: Path = field(default_factory=default_state)
+    """Folder of broker data, credentials and run.json."""
+
+
+@group("State and logs")
+@dataclass(frozen=True, kw_only=True)
+class LogOptions:
+    """How to log; lines go to standard error."""
+
+    log_level: LogLevel | None = None
+    """Lowest severity that is written; default: info, for `mesh up` warning."""
+    json_logs: bool | None = None
+    """One JSON object per line; default: unless standard error is a terminal."""
+
+    @property
+    def form(self) -> LogFormat:
+        """The format that was asked for."""
+        chosen = {None: LogFormat.AUTO, True: LogFormat.JSON, False: LogFormat.TEXT}
+        return chosen[self.json_logs]
+
+
+@group("Life")
+@dataclass(frozen=True, kw_only=True)
+class LifeOptions:
+    """How a long-running part starts and ends."""
+
+    drain_timeout: NonNegativeFloat = 30.0
+    """Seconds that running requests get to finish after SIGTERM or Ctrl-C."""
+    ready_fd: Annotated[int | None, Hidden] = None
+    """Inherited descriptor on which the supervisor hears that this part is ready."""
+    ready_file: Path | None = None
+    """File that exists while this part serves, for health checks."""
+
+
+@group("Broker")
+@dataclass(frozen=True, kw_only=True)
+class BrokerOptions:
+    """The broker of this machine."""
+
+    nats_listen: Annotated[Addressed, Parameter(name=("--nats-listen", "--listen"))] = Address(
+        "127.0.0.1", 4222
+    )
+    """Where workers and clients connect; 0.0.0.0:4222 lets other machines join; port 0: any."""
+    nats_server: Path | None = None
+    """nats-server binary; default: the bundled one, else the one on PATH."""
+
+
+@group("Bus")
+@dataclass(frozen=True, kw_only=True)
+class BusOptions:
+    """How to reach the broker; by default the mesh that runs in the state folder."""
+
+    nats: str | None = None
+    """Broker, nats://HOST:PORT; several separated by commas."""
+    creds: Path | None = None
+    """Credentials of this role: an nkey seed or a .creds file."""
+
+
+@group("Engine")
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """What an edge worker computes with."""
+
+    engine: EngineKind = EngineKind.LLAMA
+    """llama: llama.cpp; scripted: numbered tokens without a model, for tests."""
+    model: tuple[str, ...] = ()
+    """GGUF file, or the name of a bundled model; repeatable."""
+    slots: PositiveInt = 4
+    """Requests computed at the same time."""
+    context: NonNegativeInt = 0
+    """Tokens per request, prompt and answer together; 0: what the model was made for."""
+    threads: NonNegativeInt = 0
+    """Threads per model; 0: one per physical core."""
+    gpu_layers: int = -1
+    """Layers computed on the GPU where there is one; -1: all."""
+    scripted_ttft_ms: NonNegativeFloat = 0.0
+    """Milliseconds until the scripted engine's first token."""
+    scripted_tps: NonNegativeFloat = 0.0
+    """Tokens per second of the scripted engine; 0: as fast as possible."""
+    scripted_tokens: NonNegativeInt = 16
+    """Tokens per answer of the scripted engine."""
+
+
+@group("Worker")
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """How an edge worker presents itself."""
+
+    name: str | None = None
+    """Name of this worker, unique in the mesh; default: host name and a random suffix."""
+    label: Pairs = ()
+    """KEY=VALUE shown with the worker; repeatable."""
+
+
+@group("Gateway")
+@dataclass(frozen=True, kw_only=True)
+class GatewayOptions:
+    """What HTTP clients see."""
+
+    http: Addressed = Address("127.0.0.1", 8080)
+    """Where to listen, HOST:PORT; port 0: any free one."""
+    model_alias: Pairs = ()
+    """NAME=MODEL: MODEL answers for NAME; *=MODEL catches unknown names; repeatable."""
+    policy: Policy = Policy.EDGE_FIRST
+    """The widest policy any request gets; edge-only makes a gateway that cannot reach the cloud."""
+    default_deadline_ms: PositiveInt = 600_000
+    """Time for a request that names none."""
+    api_keys: Path | None = None
+    """File of [TENANT=]KEY[@POLICY] lines, KEY plain or sha256:HEX; default: anybody may ask."""
+
+
+@group("Upstream")
+@dataclass(frozen=True, kw_only=True)
+class UpstreamOptions:
+    """Which OpenAI-compatible server answers, and for which models."""
+
+    upstream: str | None = None
+    """Its API root, such as http://127.0.0.1:11434/v1."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds its key."""
+    model_map: Pairs = ()
+    """MESH=UPSTREAM: the mesh's name of a model and the upstream's; repeatable; default: all."""
+    upstream_slots: PositiveInt = 8
+    """Calls to it at the same time."""
+
+
+@group("Budget")
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions:
+    """What a cloud worker may spend; reserved before each call."""
+
+    cap_tokens_per_day: NonNegativeInt | None = None
+    """Tokens per UTC day."""
+    cap_usd_per_day: NonNegativeFloat | None = None
+    """US dollars per UTC day; needs the prices."""
+    usd_per_million_in: NonNegativeFloat = 0.0
+    """Price of a million prompt tokens."""
+    usd_per_million_out: NonNegativeFloat = 0.0
+    """Price of a million answer tokens."""
+
+
+@group("Output")
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """How to print."""
+
+    json: Annotated[bool, Parameter(negative=())] = False
+    """Print JSON for machines instead of a table for people."""
+
+
+def keys() -> frozenset[str]:
+    """Return every key that ``mesh.toml`` may hold outside a command's own section."""
+    groups: list[type[Any]] = [
+        StateOptions, LogOptions, LifeOptions, BrokerOptions, BusOptions, EngineOptions,
+        WorkerOptions, GatewayOptions, UpstreamOptions, BudgetOptions, OutputOptions,
+    ]  # fmt: skip
+    return frozenset(flag(item) for kind in groups for item in fields(kind))
+
+
+def flag(item: Field[Any]) -> str:
+    """Return the flag of an option without its dashes, also its key in ``mesh.toml``."""
+    return item.name.replace("_", "-")
+
+
+def arguments(options: Any) -> list[str]:
+    """Return the command line that gives another command these options.
+
+    Every value is spelled out, so that neither environment nor file can change it on the way.
+    """
+    line = [(f"--{flag(item)}", getattr(options, item.name)) for item in fields(options)]
+    return [word for name, value in line for word in _words(name, value)]
+
+
+def _words(name: str, value: Any) -> list[str]:
+    match value:
+        case None:
+            return []
+        case bool():
+            return [name if value else name.replace("--", "--no-", 1)]
+        case tuple():
+            return [f"{name}={each}" for each in value]
+        case _:
+            return [f"{name}={value}"]

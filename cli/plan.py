@@ -1,0 +1,102 @@
+"""Which processes ``mesh up`` runs, and with which command lines; pure."""
+
+from dataclasses import dataclass, replace
+
+from cli.options import (
+    BudgetOptions,
+    EngineOptions,
+    GatewayOptions,
+    LogOptions,
+    Pairs,
+    StateOptions,
+    UpstreamOptions,
+    WorkerOptions,
+    arguments,
+    group,
+)
+from cli.supervisor import PartSettings
+from mesh.accounts import Role
+from mesh.broker import Broker
+from mesh.settings import Address
+from schemas.inference import Policy
+
+
+@group("Cloud")
+@dataclass(frozen=True, kw_only=True)
+class CloudOptions:
+    """The fallback; none without --cloud-url."""
+
+    cloud_url: str | None = None
+    """API root of an OpenAI-compatible upstream, such as https://api.example.com/v1."""
+    cloud_key_env: str | None = None
+    """Name of the environment variable that holds its key."""
+    cloud_model: Pairs = ()
+    """EDGE=CLOUD: the mesh's name of a model and the upstream's; repeatable."""
+
+    @property
+    def upstream(self) -> UpstreamOptions:
+        """The same, as `mesh cloud` takes it."""
+        return UpstreamOptions(
+            upstream=self.cloud_url, api_key_env=self.cloud_key_env, model_map=self.cloud_model
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the parts are told; everything that ``mesh up`` was told."""
+
+    gateway: GatewayOptions = GatewayOptions()
+    worker: WorkerOptions = WorkerOptions()
+    engine: EngineOptions = EngineOptions()
+    cloud: CloudOptions = CloudOptions()
+    budget: BudgetOptions = BudgetOptions()
+    state: StateOptions = StateOptions()
+    log: LogOptions = LogOptions()
+    drain_timeout: float = 30.0
+
+    def parts(self, broker: Broker) -> list[PartSettings]:
+        """Return the parts in the order of a request's way; the first stops first."""
+        parts = [self._gateway(broker), self._worker(broker)]
+        return [*parts, self._cloud(broker)] if self.cloud.cloud_url else parts
+
+    def _gateway(self, broker: Broker) -> PartSettings:
+        edge_only = self.gateway.policy is Policy.EDGE_ONLY
+        rest = self._common(broker, Role.EDGE_GATEWAY if edge_only else Role.GATEWAY)
+
+        def command(address: str) -> list[str]:
+            http = Address.parse(address) if address else self.gateway.http
+            return ["gateway", *arguments(replace(self.gateway, http=http)), *rest]
+
+        return PartSettings(name="gateway", command=command, hidden=self._secrets)
+
+    def _worker(self, broker: Broker) -> PartSettings:
+        rest = [*arguments(self.engine), *self._common(broker, Role.EDGE_WORKER)]
+
+        def command(name: str) -> list[str]:
+            named = replace(self.worker, name=self.worker.name or name or None)
+            return ["worker", *arguments(named), *rest]
+
+        return PartSettings(name="worker", command=command, hidden=self._secrets)
+
+    def _cloud(self, broker: Broker) -> PartSettings:
+        options = [*arguments(self.cloud.upstream), *arguments(self.budget)]
+        rest = [*options, *self._common(broker, Role.CLOUD_WORKER)]
+
+        def command(name: str) -> list[str]:
+            return ["cloud", *arguments(WorkerOptions(name=name or None)), *rest]
+
+        return PartSettings(name="cloud", command=command)
+
+    def _common(self, broker: Broker, role: Role) -> list[str]:
+        return [
+            f"--nats={broker.url}",
+            f"--creds={broker.creds(role)}",
+            f"--drain-timeout={self.drain_timeout}",
+            *arguments(self.state),
+            *arguments(self.log),
+        ]
+
+    @property
+    def _secrets(self) -> frozenset[str]:
+        """The environment variable with the upstream's key is for the cloud worker alone."""
+        return frozenset({self.cloud.cloud_key_env} if self.cloud.cloud_key_env else ())

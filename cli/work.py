@@ -1,0 +1,85 @@
+"""What ``mesh worker`` and ``mesh cloud`` share: serving engines on the bus until told to stop."""
+
+import secrets
+import socket
+from collections.abc import Sequence
+
+import anyio
+
+from cli.life import Stop, first_of
+from cli.options import LifeOptions, WorkerOptions
+from cli.readiness import Announcer
+from mesh.background import background
+from mesh.bus import BusSettings, connect
+from mesh.errors import MeshError
+from mesh.settings import pair
+from schemas.fleet import ModelState, ModelStatus, Tier
+from workers.agent import Agent, AgentSettings
+from workers.engine import Engine
+
+LOOK_EVERY = 0.05
+
+
+class ModelsFailed(MeshError):
+    """None of the worker's models could be made ready."""
+
+
+def agent_settings(options: WorkerOptions, life: LifeOptions, tier: Tier) -> AgentSettings:
+    """Return how a worker presents itself; the default name is not shared on one machine."""
+    fallback = f"{socket.gethostname().split('.')[0]}-{tier}-{secrets.token_hex(2)}"
+    return AgentSettings(
+        name=options.name or fallback,
+        tier=tier,
+        labels=dict(pair(text) for text in options.label),
+        drain_timeout=life.drain_timeout,
+    )
+
+
+async def serve_engines(
+    engines: Sequence[Engine],
+    bus: BusSettings,
+    settings: AgentSettings,
+    announcer: Announcer,
+    stop: Stop,
+) -> None:
+    """Serve until asked to stop, over a signal or over the bus; then drain."""
+    async with connect(bus) as connection:
+        agent = Agent(connection, engines, settings)
+        async with background(agent.run):
+            await _load(engines, announcer, stop)
+            if not stop.asked.is_set():
+                announcer.ready(_describe(engines), settings.name)
+                await first_of(stop.asked.wait, agent.drain_asked.wait)
+            announcer.stopping()
+            await stop.unless_hurried(agent.drain())
+
+
+async def _load(engines: Sequence[Engine], announcer: Announcer, stop: Stop) -> None:
+    """Wait until no model is loading; raises ``ModelsFailed`` if none of them can answer."""
+    shown = ""
+    while not stop.asked.is_set():
+        models = [engine.status() for engine in engines]
+        if all(model.state is not ModelState.LOADING for model in models):
+            break
+        text = "; ".join(f"loading {model.name} {model.detail}".rstrip() for model in models)
+        if text != shown:
+            announcer.progress(shown := text)
+        await anyio.sleep(LOOK_EVERY)
+    if all(engine.status().state is ModelState.FAILED for engine in engines):
+        raise ModelsFailed("; ".join(_failure(engine.status()) for engine in engines))
+
+
+def _failure(model: ModelStatus) -> str:
+    return f"model {model.name}: {model.detail or 'failed'}"
+
+
+def _describe(engines: Sequence[Engine]) -> str:
+    return "; ".join(_model(engine.status()) for engine in engines)
+
+
+def _model(model: ModelStatus) -> str:
+    if model.state is ModelState.FAILED:
+        return f"{_failure(model)} (retrying)"
+    context = f", {model.context:,} tokens each" if model.context else ""
+    slots = "1 slot" if model.slots == 1 else f"{model.slots} slots"
+    return f"{model.name}: {slots}{context}"
