@@ -193,6 +193,8 @@ class Agent:
             return NoCapacity(
                 f"{name} is down on {self._settings.name}: {status.detail}", retry_after=5.0
             )
+        if status.state is ModelState.LOADING:
+            return Busy(f"{name} is being loaded")
         if self._taken[name] >= status.slots:
             return Busy(f"all {status.slots} slots of {name} are taken")
         if work.attempt in self._running:
@@ -276,7 +278,7 @@ class Agent:
         running.stop()
 
     def _free(self, status: ModelStatus) -> int:
-        if self.draining:
+        if self.draining or status.state in (ModelState.LOADING, ModelState.FAILED):
             return 0
         return max(0, status.slots - self._taken[status.name])
 

@@ -1,0 +1,1 @@
+"""Benchmarks: the mesh beside its peers, on the same machine, in the same run."""

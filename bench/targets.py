@@ -1,0 +1,227 @@
+"""Everything that answers chats in a benchmark: the mesh, its peers, the limits."""
+
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from bench import peers, script
+from bench.load import CHAT
+from bench.processes import accepts, free_port, running
+from mesh import runfile
+from mesh.accounts import Role
+from mesh.broker import BrokerSettings
+from mesh.broker.binary import find_server
+
+DIRECT = "backend, directly"
+PROTOTYPE = "bare prototype"
+MESH = "inference-mesh"
+MESH_PER_TOKEN = "inference-mesh, a frame per token"
+SLOTS = 64
+"""More than there are clients: what is measured is the way of a request, not the queue."""
+PARTS = {"broker", "gateway", "worker"}
+"""Of a mesh that is up."""
+TOKENS = 4096
+"""What the scripted engine would say at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Something that answers chats; ``pids``: its parts, for their memory and processor time."""
+
+    name: str
+    url: str
+    pids: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process of a target; without a check of its own the next part's tells of it."""
+
+    name: str
+    command: Sequence[str]
+    ready: Callable[[], bool] = lambda: True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """Where benchmarks work: ``folder`` for logs and state, ``cache`` for what is kept."""
+
+    folder: Path
+    cache: Path
+    console: Console
+
+    def say(self, what: str) -> None:
+        """Tell what is measured now."""
+        self.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {what}", highlight=False)
+
+    def log(self, name: str) -> Path:
+        """Return the log file of a process."""
+        return self.folder / "logs" / f"{name}.log"
+
+
+def chats(url: str) -> Callable[[], bool]:
+    """Return a check whether a server answers a chat."""
+    body = {"model": script.MODEL, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1}
+    headers = {"Content-Type": "application/json"}
+
+    def check() -> bool:
+        request = urllib.request.Request(url + CHAT, msgspec.json.encode(body), headers)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=2) as response:  # noqa: S310 - loopback
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    return check
+
+
+def _python(module: str, *words: str, **flags: object) -> list[str]:
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+    return [sys.executable, "-m", module, *words, *options]
+
+
+def _mesh(command: str, state: Path, **flags: object) -> list[str]:
+    return _python("cli.main", command, state=state, log_level="warning", **flags)
+
+
+@contextmanager
+def backend(shop: Workshop) -> Iterator[Target]:
+    """Run the backend of the peers, which is a target itself: it costs what it costs."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = _python("bench.upstream", port=port)
+    with running(command, log=shop.log("backend"), ready=chats(url)) as process:
+        yield Target(name=DIRECT, url=url, pids={"backend": process.pid})
+
+
+@contextmanager
+def litellm(shop: Workshop, upstream: Target) -> Iterator[Target]:
+    """Run LiteLLM's proxy as its guide has it, without logging, keys or anything to look up."""
+    commands = peers.install(peers.LITELLM, shop.cache, shop.console)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    parameters = {"model": "openai/scripted", "api_base": f"{upstream.url}/v1", "api_key": "none"}
+    config = {
+        "model_list": [{"model_name": script.MODEL, "litellm_params": parameters}],
+        "litellm_settings": {"telemetry": False},
+    }
+    file = shop.folder / "litellm.yaml"
+    file.write_bytes(msgspec.json.encode(config))  # JSON is YAML
+    command = [str(commands / "litellm"), "--config", str(file), "--host", "127.0.0.1"]
+    environment = {
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_MODE": "PRODUCTION",
+        "LITELLM_LOG": "ERROR",
+    }
+    with running(
+        [*command, "--port", str(port)],
+        log=shop.log("litellm"),
+        ready=chats(url),
+        timeout=120,
+        environment=environment,
+    ) as process:
+        yield Target(name=peers.LITELLM, url=url, pids={"proxy": process.pid})
+
+
+@contextmanager
+def sglang_router(shop: Workshop, upstream: Target) -> Iterator[Target]:
+    """Run sglang-router with its defaults: cache-aware routing, retries, breaker, metrics."""
+    commands = peers.install(peers.SGLANG_ROUTER, shop.cache, shop.console)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        *(str(commands / "python"), "-m", "sglang_router.launch_router"),
+        *("--host", "127.0.0.1", "--port", str(port), "--worker-urls", upstream.url),
+        *("--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port())),
+        *("--log-level", "warn"),
+    ]
+    log = shop.log("sglang-router")
+    # It would look for the model's tokenizer on the network.
+    offline = {"HF_HUB_OFFLINE": "1"}
+    with running(command, log=log, ready=chats(url), environment=offline) as process:
+        yield Target(name=peers.SGLANG_ROUTER, url=url, pids={"router": process.pid})
+
+
+def _start(shop: Workshop, stack: ExitStack, name: str, parts: Sequence[Part]) -> dict[str, int]:
+    """Run the parts until the stack is closed; returns their process ids."""
+    pids = {}
+    for part in parts:
+        log = shop.log(f"{name}-{part.name}")
+        run = running(part.command, log=log, ready=part.ready)
+        pids[part.name] = stack.enter_context(run).pid
+    return pids
+
+
+@contextmanager
+def bare_broker(shop: Workshop, name: str) -> Iterator[tuple[str, int]]:
+    """Run a nats-server without accounts; yields its address and process id."""
+    port = free_port()
+    command = [str(find_server()), "-a", "127.0.0.1", "-p", str(port)]
+    with running(command, log=shop.log(name), ready=accepts(port)) as process:
+        yield f"nats://127.0.0.1:{port}", process.pid
+
+
+@contextmanager
+def prototype(shop: Workshop) -> Iterator[Target]:
+    """Run the bare prototype."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with ExitStack() as stack:
+        nats, broker = stack.enter_context(bare_broker(shop, "prototype-broker"))
+        parts = (
+            Part("worker", _python("bench.prototype", nats=nats)),
+            Part("gateway", _python("bench.prototype", nats=nats, port=port), chats(url)),
+        )
+        pids = _start(shop, stack, "prototype", parts) | {"broker": broker}
+        yield Target(name=PROTOTYPE, url=url, pids=pids)
+
+
+@contextmanager
+def mesh(shop: Workshop, folder: str, **flags: object) -> Iterator[Target]:
+    """Run a whole mesh with the scripted engine, as people start it: ``mesh up``."""
+    state = shop.folder / folder
+    listen = {"http": "127.0.0.1:0", "nats_listen": "127.0.0.1:0"}
+    command = _mesh("up", state, engine="scripted", **listen, **flags)
+
+    def ready() -> bool:
+        run = runfile.read(state)
+        parts = {part.name for part in run.parts} if run else set()
+        return run is not None and parts >= PARTS and chats(_root(run))()
+
+    with running(command, log=shop.log(folder), ready=ready) as process:
+        run = runfile.require(state)
+        pids = {part.name: part.pid for part in run.parts} | {"supervisor": process.pid}
+        yield Target(name=MESH, url=_root(run), pids=pids)
+
+
+def _root(run: runfile.RunFile) -> str:
+    return run.base_url.removesuffix("/v1")
+
+
+@contextmanager
+def mesh_per_token(shop: Workshop) -> Iterator[Target]:
+    """Run broker and gateway as they are, and a worker that does not gather tokens."""
+    state = shop.folder / "mesh-per-token"
+    port, http = free_port(), free_port()
+    nats, url = f"nats://127.0.0.1:{port}", f"http://127.0.0.1:{http}"
+
+    def creds(role: Role) -> Path:
+        return BrokerSettings(state=state).creds_folder / f"{role}.nk"
+
+    way = {"nats": nats, "creds": creds(Role.GATEWAY)}
+    parts = (
+        Part("broker", _mesh("broker", state, listen=f"127.0.0.1:{port}"), accepts(port)),
+        Part("worker", _python("bench.worker", nats=nats, creds=creds(Role.EDGE_WORKER))),
+        Part("gateway", _mesh("gateway", state, **way, http=f"127.0.0.1:{http}"), chats(url)),
+    )
+    with ExitStack() as stack:
+        pids = _start(shop, stack, "mesh-per-token", parts)
+        yield Target(name=MESH_PER_TOKEN, url=url, pids=pids)
