@@ -23,7 +23,8 @@ from mesh.errors import (
     WorkerLost,
     from_code,
 )
-from mesh.fleet import Fleet, Seat
+from mesh.fleet import Fleet
+from mesh.seats import Seat
 from schemas.frames import UNKNOWN, Accepted, Beat, Delta, Done, Failed, Frame, decode_frame
 from schemas.inference import Cancel, Dispatch, InferRequest
 from schemas.wire import UNREADABLE, encode
@@ -189,7 +190,7 @@ class Attempt:
     def _answer(self) -> None:
         if not self._answered:
             self._answered = True
-            self.seat.pending = max(0, self.seat.pending - 1)
+            self.seat.pending -= 1
 
     def _fail(self, error: MeshError) -> None:
         if self._failure is None:

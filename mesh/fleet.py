@@ -4,14 +4,14 @@ Adverts arrive every second and at every change; between them the router keeps t
 slots right by itself, from what it dispatches and from the counts that frames carry.
 """
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mesh import subjects
 from mesh.bus import Bus, Delivery
 from mesh.clock import Clock, monotonic
-from schemas.fleet import Advert, ModelState, ModelStatus, Tier
+from mesh.seats import Group, Node, Seat
+from schemas.fleet import Advert, ModelState, Tier
 from schemas.wire import UNREADABLE, decoder
 
 ADVERT_INTERVAL = 1.0
@@ -19,52 +19,8 @@ ADVERT_INTERVAL = 1.0
 STALE_AFTER = 3 * ADVERT_INTERVAL
 REMEMBER = 300.0
 """Seconds for which a model that no worker serves any more still counts as known."""
-SAMPLE_ABOVE = 64
-"""Candidates beyond which placement looks at a random sample, to stay within its time."""
 
 _decoder = decoder(Advert)
-
-
-class Node:
-    """One worker as last heard of."""
-
-    __slots__ = ("advert", "seats", "seen_at", "suspect")
-
-    def __init__(self, advert: Advert, seen_at: float) -> None:
-        self.advert, self.seen_at = advert, seen_at
-        self.suspect = False
-        """It left a dispatch unanswered; cleared by its next advert."""
-        self.seats: dict[str, Seat] = {}
-
-    @property
-    def key(self) -> tuple[Tier, str]:
-        """Tier and name: what identifies a worker."""
-        return self.advert.tier, self.advert.worker
-
-
-class Seat:
-    """One model on one worker: what placement chooses between."""
-
-    __slots__ = ("node", "pending", "slots_free", "status", "warm")
-
-    def __init__(self, node: Node, status: ModelStatus) -> None:
-        self.node = node
-        self.pending = 0
-        """Attempts dispatched and not yet answered."""
-        self.set(status)
-
-    def set(self, status: ModelStatus) -> None:
-        """Take over what the worker says."""
-        self.status = status
-        self.slots_free = status.slots_free
-        self.warm = frozenset(status.warm)
-
-    @property
-    def free(self) -> int:
-        """Slots that a new attempt could take."""
-        if self.node.suspect or self.node.advert.draining:
-            return 0
-        return self.slots_free - self.pending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +44,7 @@ class Fleet:
         self._clock = clock
         self._started = clock()
         self._nodes: dict[tuple[Tier, str], Node] = {}
-        self._seats: dict[tuple[Tier, str], list[Seat]] = {}
+        self._groups: dict[tuple[Tier, str], Group] = {}
         self._known: dict[str, float] = {}
         self._listeners: list[Callable[[str], None]] = []
 
@@ -159,16 +115,13 @@ class Fleet:
             if slots_free > 0:
                 self._tell(seat.status.name)
 
+    def group(self, model: str, tier: Tier) -> Group:
+        """Return the seats for a model on a tier; an empty group if there are none."""
+        return self._groups.get((tier, model)) or Group()
+
     def seats(self, model: str, tier: Tier) -> Sequence[Seat]:
         """Return every seat for a model on live workers of a tier."""
-        return self._seats.get((tier, model), ())
-
-    def candidates(self, model: str, tier: Tier) -> Sequence[Seat]:
-        """Return all seats for a model, or a random sample where there are very many."""
-        seats = self._seats.get((tier, model), ())
-        if len(seats) <= SAMPLE_ABOVE:
-            return seats
-        return random.sample(seats, SAMPLE_ABOVE)
+        return self.group(model, tier).seats
 
     def nodes(self) -> list[Node]:
         """Return the live workers, by tier and name."""
@@ -178,7 +131,7 @@ class Fleet:
 
     def has(self, model: str) -> bool:
         """Tell whether a live worker serves a model."""
-        return any(self._seats.get((tier, model)) for tier in Tier)
+        return any((tier, model) in self._groups for tier in Tier)
 
     def remembers(self, model: str) -> bool:
         """Tell whether a worker has served a model lately."""
@@ -187,7 +140,7 @@ class Fleet:
 
     def models(self) -> list[ModelSummary]:
         """Return every model served now, by name."""
-        names = sorted({name for (_, name), seats in self._seats.items() if seats})
+        names = sorted({name for _, name in self._groups})
         return [
             _summary(name, self.seats(name, Tier.EDGE), self.seats(name, Tier.CLOUD))
             for name in names
@@ -209,10 +162,10 @@ class Fleet:
         for status in node.advert.models:
             seat = node.seats.get(status.name)
             if seat is None:
-                seat = node.seats[status.name] = Seat(node, status)
-                self._seats.setdefault((node.key[0], status.name), []).append(seat)
+                group = self._groups.setdefault((node.key[0], status.name), Group())
+                seat = node.seats[status.name] = Seat(node, status, group)
             else:
-                seat.set(status)
+                seat.update(status)
             self._known[status.name] = now
             if seat.free > 0:
                 self._tell(status.name)
@@ -220,11 +173,10 @@ class Fleet:
             self._tell(name)
 
     def _unseat(self, node: Node, name: str) -> None:
-        seat = node.seats.pop(name)
-        seats = self._seats[node.key[0], name]
-        seats.remove(seat)
-        if not seats:
-            del self._seats[node.key[0], name]
+        node.seats.pop(name).leave()
+        key = (node.key[0], name)
+        if not self._groups[key].seats:
+            del self._groups[key]
 
     def _tell(self, model: str) -> None:
         for listener in self._listeners:

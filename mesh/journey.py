@@ -14,8 +14,8 @@ from mesh.errors import (
     RequestError,
     WorkerLost,
 )
-from mesh.fleet import Node
 from mesh.placement import Demand, Line
+from mesh.seats import Node
 from schemas.fleet import Tier
 
 MAX_ATTEMPTS = 3

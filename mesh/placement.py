@@ -18,8 +18,9 @@ from mesh.errors import (
     QueueFull,
     Unsupported,
 )
-from mesh.fleet import Fleet, Seat
+from mesh.fleet import Fleet
 from mesh.prefix import Prefix, warm_tokens
+from mesh.seats import Seat
 from schemas.fleet import ModelState, Tier
 from schemas.inference import Ability, Policy
 
@@ -114,8 +115,7 @@ def place(
     limits = limits or Limits()
     if demand.policy is Policy.CLOUD_ONLY:
         return _place_in_cloud(demand, fleet, waiting, limits)
-    edge = _fitting(demand, fleet, Tier.EDGE)
-    free = [seat for seat in edge if seat.free > 0]
+    free = _with_room(demand, fleet, Tier.EDGE)
     if free and demand.edge_attempts < demand.max_edge_attempts:
         finish, seat = _best(demand, free)
         if finish > demand.deadline - now:
@@ -123,6 +123,7 @@ def place(
             if cloud is not None:
                 return Overflow(cloud, Fallback.DEADLINE)
         return Dispatch(seat)
+    edge = _fitting(demand, fleet, Tier.EDGE)
     if not edge or demand.edge_attempts >= demand.max_edge_attempts:
         return _without_edge(demand, fleet)
     return _all_busy(demand, fleet, edge, now, waiting, limits)
@@ -131,7 +132,7 @@ def place(
 def _all_busy(
     demand: Demand, fleet: Fleet, edge: Sequence[Seat], now: float, waiting: int, limits: Limits
 ) -> Decision:
-    slots = sum(seat.status.slots for seat in edge)
+    slots = fleet.group(demand.model, Tier.EDGE).slots
     threshold = slots if limits.queue_threshold is None else limits.queue_threshold
     turn = _time_until_turn(demand, edge, slots, waiting)
     if demand.policy is Policy.EDGE_FIRST:
@@ -159,24 +160,21 @@ def _stand_in_line(demand: Demand, waiting: int, limits: Limits, turn: float) ->
 
 
 def _place_in_cloud(demand: Demand, fleet: Fleet, waiting: int, limits: Limits) -> Decision:
-    cloud = _fitting(demand, fleet, Tier.CLOUD)
-    if not cloud:
-        return _nobody(demand, fleet, (Tier.CLOUD,))
-    free = [seat for seat in cloud if seat.free > 0]
+    free = _with_room(demand, fleet, Tier.CLOUD)
     if free:
         return Dispatch(_best(demand, free)[1])
+    if not _fitting(demand, fleet, Tier.CLOUD):
+        return _nobody(demand, fleet, (Tier.CLOUD,))
     return _stand_in_line(demand, waiting, limits, turn=1.0)
 
 
 def _without_edge(demand: Demand, fleet: Fleet) -> Decision:
     if demand.policy is Policy.EDGE_ONLY:
         return _nobody(demand, fleet, (Tier.EDGE,))
-    cloud = _fitting(demand, fleet, Tier.CLOUD)
-    if not cloud:
-        return _nobody(demand, fleet, tuple(Tier))
-    free = [seat for seat in cloud if seat.free > 0]
+    free = _with_room(demand, fleet, Tier.CLOUD)
     if not free:
-        return Wait()
+        fitting = _fitting(demand, fleet, Tier.CLOUD)
+        return Wait() if fitting else _nobody(demand, fleet, tuple(Tier))
     reason = Fallback.EDGE_FAILED if demand.edge_attempts else Fallback.NO_MODEL
     return Overflow(_best(demand, free)[1], reason)
 
@@ -210,15 +208,18 @@ def _nobody(demand: Demand, fleet: Fleet, tiers: Sequence[Tier]) -> Decision:
     return Reject(NoCapacity(f"no worker of {name} is ready{reason}", retry_after=5.0))
 
 
+def _with_room(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
+    """Return seats that could start now; of very many a sample, unless none of it fits."""
+    group = fleet.group(demand.model, tier)
+    fitting = [seat for seat in group.with_room() if _fits(demand, seat)]
+    return fitting or [seat for seat in group.open if _fits(demand, seat)]
+
+
 def _fitting(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
-    sample = fleet.candidates(demand.model, tier)
-    fitting = [seat for seat in sample if _fits(demand, seat)]
-    if any(seat.free > 0 for seat in fitting):
-        return fitting
-    every = fleet.seats(demand.model, tier)
-    if len(every) == len(sample):
-        return fitting
-    return [seat for seat in every if _fits(demand, seat)]
+    """Return seats that could take the request in the end; sampled in the same way."""
+    group = fleet.group(demand.model, tier)
+    fitting = [seat for seat in group.any() if _fits(demand, seat)]
+    return fitting or [seat for seat in group.seats if _fits(demand, seat)]
 
 
 def _fits(demand: Demand, seat: Seat) -> bool:
@@ -277,7 +278,7 @@ def _time_until_turn(demand: Demand, seats: Sequence[Seat], slots: int, waiting:
 def _free_cloud(demand: Demand, fleet: Fleet) -> Seat | None:
     if demand.policy is Policy.EDGE_ONLY:
         return None
-    free = [seat for seat in _fitting(demand, fleet, Tier.CLOUD) if seat.free > 0]
+    free = _with_room(demand, fleet, Tier.CLOUD)
     return _best(demand, free)[1] if free else None
 
 

@@ -23,7 +23,7 @@ from mesh.bus import Bus
 from mesh.clock import Clock, monotonic
 from mesh.errors import BusUnavailable, MeshError, NoCapacity
 from mesh.estimate import ModelHistory
-from mesh.fleet import Fleet, Seat
+from mesh.fleet import Fleet
 from mesh.journey import Journey
 from mesh.placement import (
     Decision,
@@ -38,6 +38,7 @@ from mesh.placement import (
     place,
 )
 from mesh.prefix import prefixes
+from mesh.seats import Seat
 from mesh.waiting import WaitingLine
 from schemas.fleet import Tier
 from schemas.frames import Accepted, Beat, Delta, Done
@@ -206,7 +207,7 @@ class Router:
             deadline=deadline,
             needs=_needs(request),
         )
-        if any(seat.warm for seat in self._fleet.seats(request.model, Tier.EDGE)):
+        if self._fleet.group(request.model, Tier.EDGE).warm:
             demand.prefixes = prefixes(request)
         return Journey(demand, deadline)
 

@@ -71,7 +71,8 @@ class ScriptedEngine:
                 param="messages",
             )
         texts, reason = self._answer(request)
-        await asyncio.sleep(self._settings.ttft_ms / 1000)
+        if self._settings.ttft_ms > 0:
+            await asyncio.sleep(self._settings.ttft_ms / 1000)
         await self._play(texts, first, emit)
         usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=len(texts))
         return Finish(reason, usage)

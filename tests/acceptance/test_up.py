@@ -23,7 +23,7 @@ def all_gone(family: list[psutil.Process]) -> bool:
 
 
 async def test_it_says_what_it_started_and_how_to_use_it(tmp_path: Path) -> None:
-    """A line per part, a curl line that works as printed, and the line for the next machine."""
+    """A line per part, a curl line that works as printed, the next machine's line, a run file."""
     async with running_up(tmp_path) as mesh:
         out, run = mesh.command.out, mesh.run
         for part in ("broker", "gateway", "worker"):
@@ -35,16 +35,9 @@ async def test_it_says_what_it_started_and_how_to_use_it(tmp_path: Path) -> None
         assert words[1] == f"{run.base_url}/chat/completions"
         status, answer = await mesh.ask(json.loads(words[-1]))
         assert (status, answer["choices"][0]["message"]["content"][:6]) == (200, "0 1 2 ")
-
-
-async def test_the_run_file_tells_who_runs(tmp_path: Path) -> None:
-    """Addresses and process ids are there while the mesh is, and go with it."""
-    async with running_up(tmp_path) as mesh:
-        run = mesh.run
         assert {part.name for part in run.parts} == {"broker", "gateway", "worker"}
         assert all(psutil.pid_exists(part.pid) for part in run.parts)
         assert set(run.creds) >= {"client", "gateway", "edge-worker", "cloud-worker"}
-    assert not (mesh.state / "run.json").exists()
 
 
 async def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
@@ -58,6 +51,7 @@ async def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
         assert (status, answer["choices"][0]["finish_reason"]) == (200, "stop")
         assert await mesh.command.ended() == 0
         assert all_gone(family)
+        assert not (mesh.state / "run.json").exists()
         assert "Traceback" not in mesh.command.err
 
 
@@ -85,7 +79,7 @@ async def test_a_second_signal_hurries(tmp_path: Path) -> None:
 
 
 async def test_nothing_survives_a_killed_supervisor(tmp_path: Path) -> None:
-    """SIGKILL leaves no time to clean up; the kernel does."""
+    """SIGKILL leaves no time to clean up; the kernel does (Linux)."""
     async with running_up(tmp_path) as mesh:
         family = mesh.family()
         assert len(family) >= 4
@@ -140,6 +134,17 @@ async def test_a_worker_joins_with_the_printed_line(tmp_path: Path) -> None:
 async def _nodes(home: Path) -> set[str]:
     command = await finished(home, "nodes", "--json", f"--state={home / 'state'}")
     return {advert["worker"] for advert in json.loads(command.out)}
+
+
+async def test_a_part_that_cannot_start_ends_the_mesh(tmp_path: Path) -> None:
+    """The part's own message comes first, then which part it was; nothing keeps running."""
+    flags = ("--engine=scripted", "--nats-listen=127.0.0.1:0", "--http=127.0.0.1:0")
+    wrong = "--api-keys=nowhere.txt"
+    command = await finished(tmp_path, "up", *flags, f"--state={tmp_path}", wrong)
+    first, second = command.err.splitlines()
+    assert "--api-keys nowhere.txt" in first
+    assert second == "mesh: gateway did not start (exit status 2)"
+    assert command.process.returncode == 1
 
 
 async def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:

@@ -66,6 +66,21 @@ async def test_status_tells_context_cache_rates_and_digest(tiny_model: Path) -> 
     assert len(status.digest) == 64
 
 
+async def test_sequences_of_any_length_share_steps_without_disturbing_each_other(
+    tiny_model: Path,
+) -> None:
+    """Prompts of one to several chunks, all at once, give the tokens that each gives alone."""
+    works = [dispatch(MODEL, "x" * length, max_tokens=32) for length in (1, 40, 90, 300, 7, 500)]
+    async with running_llama(tiny_model, slots=len(works), chunk=64) as engine:
+        alone = [await generate(engine, work) for work in works]
+        together = [Generation() for _ in works]
+        async with anyio.create_task_group() as tasks:
+            for generation, work in zip(together, works, strict=True):
+                tasks.start_soon(generation.run, engine, work)
+    assert [g.ids for g in together] == [g.ids for g in alone]
+    assert [g.done for g in together] == [g.done for g in alone]
+
+
 async def test_killed_engine_is_reported_at_once_and_replaced(tiny_model: Path) -> None:
     """A SIGKILL in mid-stream ends the attempt with a typed error; the next request works."""
     async with running_llama(tiny_model) as engine:

@@ -78,3 +78,39 @@ def test_malformed_advert_is_ignored() -> None:
     fleet = Fleet(FakeClock())
     fleet._on_advert(Delivery("mesh.v1.edge.capacity.w", b"\xff{"))
     assert fleet.nodes() == []
+
+
+def test_advert_does_not_count_pending_dispatches_twice() -> None:
+    """An advert that overtakes the answers leaves the count to the answers."""
+    fleet = fleet_of(advert("w", model(slots=4)))
+    seat = fleet.seats("m", Tier.EDGE)[0]
+    seat.pending = 3
+    fleet.update(advert("w", model(slots=4, free=1), sequence=2))
+    assert seat.free == 1
+    for free in (3, 2, 1):
+        seat.pending -= 1
+        fleet.room(seat, free)
+    assert seat.free == 1
+    fleet.update(advert("w", model(slots=4, free=2), sequence=3))
+    assert seat.free == 2
+
+
+def test_group_knows_who_has_room() -> None:
+    """Seats move in and out of those with room as counts, suspicion and drains change."""
+    fleet = fleet_of(advert("a", model(slots=2)), advert("b", model(slots=3, free=0)))
+    group = fleet.group("m", Tier.EDGE)
+
+    def with_room() -> set[str]:
+        return {seat.node.key[1] for seat in group.with_room()}
+
+    assert (with_room(), group.slots) == ({"a"}, 5)
+    fleet.room(fleet.seats("m", Tier.EDGE)[1], 1)
+    assert with_room() == {"a", "b"}
+    fleet.nodes()[0].suspect = True
+    assert with_room() == {"b"}
+    fleet.update(advert("b", model(slots=3), sequence=2, draining=True))
+    assert with_room() == set()
+    fleet.update(advert("a", model(slots=1), sequence=2))
+    assert (with_room(), group.slots) == ({"a"}, 4)
+    fleet.drop(fleet.nodes()[0])
+    assert (with_room(), group.slots) == (set(), 3)

@@ -3,9 +3,9 @@
 import pytest
 
 from mesh import errors
-from mesh.fleet import Node
 from mesh.journey import MAX_DECLINED, Journey
 from mesh.placement import Demand
+from mesh.seats import Node
 from schemas.fleet import Tier
 from schemas.inference import Policy
 from tests.support.fleets import advert, model

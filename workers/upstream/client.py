@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from io import BytesIO
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -147,6 +147,9 @@ class Upstream:
             return await reply.whole()
 
     async def _take_slot(self) -> None:
+        with suppress(anyio.WouldBlock):
+            self._slots.acquire_nowait()
+            return
         with anyio.move_on_after(SLOT_SECONDS):
             await self._slots.acquire()
             return

@@ -1,0 +1,139 @@
+"""Seats: one model on one worker each, grouped by model, with those that have room at hand.
+
+Placement looks at seats for every request. With a thousand workers it must not look at all of them,
+so each group keeps the set of its seats with room, and large sets are sampled.
+"""
+
+import random
+from collections.abc import Sequence
+
+from schemas.fleet import Advert, ModelStatus, Tier
+
+SAMPLE = 24
+"""Seats that placement compares at most; the best of that many is seldom far from the best."""
+
+
+class Node:
+    """One worker as last heard of."""
+
+    __slots__ = ("_suspect", "advert", "seats", "seen_at")
+
+    def __init__(self, advert: Advert, seen_at: float) -> None:
+        self.advert, self.seen_at = advert, seen_at
+        self.seats: dict[str, Seat] = {}
+        self._suspect = False
+
+    @property
+    def key(self) -> tuple[Tier, str]:
+        """Tier and name: what identifies a worker."""
+        return self.advert.tier, self.advert.worker
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it left a dispatch unanswered; its next advert clears that."""
+        return self._suspect
+
+    @suspect.setter
+    def suspect(self, suspect: bool) -> None:
+        self._suspect = suspect
+        for seat in self.seats.values():
+            seat.regroup()
+
+
+class Group:
+    """All seats of one model on one tier."""
+
+    __slots__ = ("open", "seats", "slots", "warm")
+
+    def __init__(self) -> None:
+        self.seats: list[Seat] = []
+        self.open: dict[Seat, None] = {}
+        """Those with room; a dict for its order, which makes samples repeatable."""
+        self.slots = 0
+        self.warm = 0
+        """How many seats advertise prefixes that they hold."""
+
+    def with_room(self) -> Sequence["Seat"]:
+        """Return the seats with room, or a sample of them."""
+        return _sample(tuple(self.open))
+
+    def any(self) -> Sequence["Seat"]:
+        """Return the seats, or a sample of them."""
+        return _sample(self.seats)
+
+
+class Seat:
+    """One model on one worker, and how many attempts it could take now."""
+
+    __slots__ = ("_group", "_pending", "_slots_free", "node", "status", "warm")
+
+    def __init__(self, node: Node, status: ModelStatus, group: Group) -> None:
+        self.node, self.status, self._group = node, status, group
+        self.warm = frozenset(status.warm)
+        self._pending = 0
+        self._slots_free = status.slots_free
+        group.seats.append(self)
+        group.slots += status.slots
+        group.warm += bool(self.warm)
+        self.regroup()
+
+    @property
+    def free(self) -> int:
+        """Slots that a new attempt could take."""
+        if self.node.suspect or self.node.advert.draining:
+            return 0
+        return max(0, self._slots_free - self._pending)
+
+    @property
+    def slots_free(self) -> int:
+        """Free slots by the worker's own last count."""
+        return self._slots_free
+
+    @slots_free.setter
+    def slots_free(self, count: int) -> None:
+        self._slots_free = count
+        self.regroup()
+
+    @property
+    def pending(self) -> int:
+        """Attempts dispatched and not yet answered."""
+        return self._pending
+
+    @pending.setter
+    def pending(self, count: int) -> None:
+        self._pending = max(0, count)
+        self.regroup()
+
+    def update(self, status: ModelStatus) -> None:
+        """Take over what an advert says.
+
+        Not the free slots while dispatches are unanswered: adverts and frames come in on different
+        subscriptions, so this advert may already count what is still pending here. The answers
+        carry the count.
+        """
+        self._group.slots += status.slots - self.status.slots
+        if status.warm != self.status.warm:
+            self._group.warm += bool(status.warm) - bool(self.warm)
+            self.warm = frozenset(status.warm)
+        self.status = status
+        if self._pending == 0:
+            self._slots_free = status.slots_free
+        self.regroup()
+
+    def leave(self) -> None:
+        """Take the seat out of its group."""
+        self._group.seats.remove(self)
+        self._group.open.pop(self, None)
+        self._group.slots -= self.status.slots
+        self._group.warm -= bool(self.warm)
+
+    def regroup(self) -> None:
+        """Sort the seat among those with room, or not."""
+        if self.free > 0:
+            self._group.open[self] = None
+        else:
+            self._group.open.pop(self, None)
+
+
+def _sample(seats: Sequence[Seat]) -> Sequence[Seat]:
+    return seats if len(seats) <= SAMPLE else random.sample(seats, SAMPLE)

@@ -1,0 +1,87 @@
+"""A llama.cpp worker on a real broker: answers travel through NATS, and slots come back."""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh import errors
+from mesh.router import Router
+from schemas.fleet import ModelState
+from schemas.frames import Delta, Done
+from schemas.inference import ChatMessage, InferRequest, Sampling
+from tests.support.llama import llama_settings
+from tests.support.mesh import agent_of, broker_in, router_of
+from tests.support.requests import complete
+from tests.support.tiny_model import TinyShape, write_tiny_model
+from tests.support.wait import until
+from workers.agent import Agent
+from workers.llama.engine import LlamaEngine
+
+CELLS = 2 * TinyShape().context
+
+
+def tiny(text: str = "hello", **changes: Any) -> InferRequest:
+    settings: dict[str, Any] = {
+        "id": "req_test",
+        "model": "tiny",
+        "messages": (ChatMessage(role="user", content=text),),
+        "sampling": Sampling(temperature=0),
+    }
+    return InferRequest(**settings | changes)
+
+
+@asynccontextmanager
+async def llama_mesh(
+    folder: Path, **changes: Any
+) -> AsyncIterator[tuple[Router, Agent, LlamaEngine]]:
+    """Run a broker, a worker with a tiny model of two slots, and a router that knows it."""
+    model = write_tiny_model(folder / "tiny.gguf")
+    engine = LlamaEngine(llama_settings(model, **changes))
+    async with (
+        broker_in(folder / "broker") as broker,
+        agent_of(broker, engine) as agent,
+        router_of(broker, "tiny") as (router, fleet),
+    ):
+        await until(lambda: fleet.models()[0].state is ModelState.READY, within=30)
+        yield router, agent, engine
+
+
+async def test_a_stream_and_a_whole_answer_agree(tmp_path: Path) -> None:
+    """The same greedy request gives the same text and usage, streamed or not."""
+    request = tiny(max_tokens=50)
+    async with llama_mesh(tmp_path) as (router, _, _):
+        whole = await complete(router, request)
+        async with router.open(tiny(max_tokens=50, stream=True)) as answer:
+            frames = [frame async for frame in answer]
+    (done,) = [frame for frame in frames if isinstance(frame, Done)]
+    assert "".join(f.text for f in frames if isinstance(f, Delta)) == whole.text
+    assert len(whole.text) == 50
+    assert done.usage == whole.usage
+    assert (whole.finish_reason, whole.usage.completion_tokens) == ("length", 50)
+
+
+@pytest.mark.parametrize("text", ["short", "x" * 900], ids=["in decode", "in prefill"])
+async def test_leaving_a_stream_gives_its_slot_and_cache_back(tmp_path: Path, text: str) -> None:
+    """When the client goes away, the worker's slot and the KV cache are free again."""
+    async with llama_mesh(tmp_path, chunk=32) as (router, agent, engine):
+        async with router.open(tiny(text, stream=True)):
+            await until(lambda: agent.running == 1)
+        await until(lambda: agent.running == 0, within=0.3)
+        await until(lambda: engine.status().kv_free == CELLS)
+
+
+async def test_a_dead_engine_ends_the_stream_with_a_typed_error(tmp_path: Path) -> None:
+    """SIGKILL in mid-stream is never a silent end, and the next request is answered."""
+    async with llama_mesh(tmp_path) as (router, _, engine):
+        with pytest.raises(errors.MeshError):
+            async with router.open(tiny(stream=True)) as answer:
+                async for frame in answer:
+                    if isinstance(frame, Delta) and engine.pid is not None:
+                        os.kill(engine.pid, signal.SIGKILL)
+        await until(lambda: engine.status().state is ModelState.READY, within=30)
+        assert (await complete(router, tiny(max_tokens=3))).usage.completion_tokens == 3
