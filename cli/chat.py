@@ -3,38 +3,19 @@
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Annotated
 
 import anyio
-import anyio.to_thread
 from cyclopts import Parameter
-from cyclopts.types import PositiveFloat, PositiveInt
 
 from cli.bus import bus_settings
 from cli.directory import LISTEN
 from cli.life import run
-from cli.options import BusOptions, LogOptions, StateOptions, group
+from cli.options import BusOptions, ChatOptions, LogOptions, StateOptions
 from mesh.accounts import Role
 from mesh.client import Mesh, connect
 from mesh.errors import ModelNotFound
-from schemas.inference import ChatMessage, Policy
-
-
-@group("Chat")
-@dataclass(frozen=True, kw_only=True)
-class ChatOptions:
-    """What to ask for."""
-
-    chat_model: Annotated[str | None, Parameter(name=("--chat-model", "-m"))] = None
-    """Model; default: the first that the mesh serves, edge before cloud."""
-    chat_policy: Policy = Policy.EDGE_FIRST
-    """Where it may be computed."""
-    chat_deadline: PositiveFloat | None = None
-    """Seconds for one answer."""
-    chat_tokens: PositiveInt | None = None
-    """Tokens per answer at most."""
-
+from schemas.inference import ChatMessage
 
 PROMPT = "Ask this and print the answer; default: read a pipe, or begin a conversation."
 
@@ -75,20 +56,22 @@ async def _first_model(mesh: Mesh) -> str:
 async def _converse(mesh: Mesh, model: str, options: ChatOptions) -> None:
     turns: list[ChatMessage] = []
     _write(f"{model}; Ctrl-D ends\n")
-    while prompt := await anyio.to_thread.run_sync(_read_prompt, abandon_on_cancel=True):
+    while prompt := await _read_prompt():
         turns.append(_turn(prompt))
         text = await _answer(mesh, model, turns, options)
         turns.append(ChatMessage(role="assistant", content=text))
 
 
-def _read_prompt() -> str | None:
+async def _read_prompt() -> str | None:
     """Return the next line that says something, ``None`` at the end."""
-    try:
-        while not (line := input("> ").strip()):
-            pass
-    except EOFError:
-        return None
-    return line
+    while True:
+        _write("> ")
+        await anyio.wait_readable(sys.stdin)  # a thread in input() would outlive Ctrl-C
+        line = sys.stdin.readline()
+        if not line:
+            return None
+        if line.strip():
+            return line.strip()
 
 
 async def _answer(

@@ -26,6 +26,7 @@ from mesh.background import background
 from mesh.bus import BusSettings, connect
 from mesh.errors import InvalidRequest
 from mesh.fleet import Fleet
+from mesh.placement import Limits
 from mesh.router import Router, RouterSettings
 from mesh.service import InferService
 from mesh.settings import Address
@@ -43,8 +44,8 @@ def gateway(
     """Run the HTTP gateway: OpenAI clients need nothing but its base URL."""
     role = Role.EDGE_GATEWAY if options.policy is Policy.EDGE_ONLY else Role.GATEWAY
     way = bus_settings(bus, state.state, role, "mesh-gateway")
-    settings = _settings(options, life)
-    run_role(functools.partial(_serve, way, settings), life, log)
+    serve = functools.partial(_serve, way, _settings(options, life), _routing(options))
+    run_role(serve, life, log)
 
 
 def _settings(options: GatewayOptions, life: LifeOptions) -> GatewaySettings:
@@ -56,6 +57,14 @@ def _settings(options: GatewayOptions, life: LifeOptions) -> GatewaySettings:
         policy=options.policy,
         default_deadline_ms=options.default_deadline_ms,
         drain_timeout=life.drain_timeout,
+    )
+
+
+def _routing(options: GatewayOptions) -> RouterSettings:
+    return RouterSettings(
+        default_deadline=options.default_deadline_ms / 1000,
+        max_wait=options.max_wait,
+        limits=Limits(queue_threshold=options.queue_threshold, queue_limit=options.queue_limit),
     )
 
 
@@ -82,13 +91,16 @@ def _key(file: Path, number: int, line: str) -> ApiKey:
 
 
 async def _serve(
-    way: BusSettings, settings: GatewaySettings, announcer: Announcer, stop: Stop
+    way: BusSettings,
+    settings: GatewaySettings,
+    routing: RouterSettings,
+    announcer: Announcer,
+    stop: Stop,
 ) -> None:
     await check_listener("--http", Address(settings.host, settings.port))
-    limits = RouterSettings(default_deadline=settings.default_deadline_ms / 1000)
     async with connect(way) as bus:
         fleet = Fleet()
-        router = Router(bus, fleet, limits)
+        router = Router(bus, fleet, routing)
         service = InferService(bus, router, functools.partial(_cap, settings.policy))
         app = build_app(router, fleet, settings)
         async with background(router.run, service.run), serving(app, settings) as address:

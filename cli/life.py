@@ -2,8 +2,7 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import anyio
 from anyio.abc import TaskStatus
@@ -14,50 +13,34 @@ from mesh import logs
 from mesh.background import background
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
 LAST_CALL = 2.0
 """Seconds from the second signal until the process is gone, whatever it does."""
 ABANDONED = 130
 
 
 class Stop:
-    """Whether the process was asked to end: once means drain, twice means hurry."""
+    """Turns signals into an end in good order.
 
-    def __init__(self) -> None:
+    The first one asks a part that serves to drain; before that there is nothing to drain, and the
+    start is broken off. The second one breaks the drain off.
+    """
+
+    def __init__(self, announcer: Announcer) -> None:
         self.asked = anyio.Event()
-        self.hurried = anyio.Event()
+        self.body = anyio.CancelScope()
+        self._announcer = announcer
 
     async def listen(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Note the signals until cancelled."""
+        """Follow the signals until cancelled."""
         with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
             task_status.started()
             async for _ in signals:
-                if self.asked.is_set():
+                if self.asked.is_set() or not self._announcer.serving:
                     break
                 self.asked.set()
-        self.hurried.set()
+        self.body.cancel()
         await anyio.sleep(LAST_CALL)
         os._exit(ABANDONED)  # something holds the exit up, behind a shield or in a library
-
-    async def unless_hurried(self, drain: Awaitable[None]) -> None:
-        """Wait for a drain, which bounds itself, but not after the second signal."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._cancel_when_hurried, tasks.cancel_scope)
-            await drain
-            tasks.cancel_scope.cancel()
-
-    async def _cancel_when_hurried(self, scope: anyio.CancelScope) -> None:
-        await self.hurried.wait()
-        scope.cancel()
-
-
-@asynccontextmanager
-async def stoppable() -> AsyncIterator[Stop]:
-    """Note SIGINT, SIGTERM and SIGHUP inside the context instead of dying from them."""
-    stop = Stop()
-    async with background(stop.listen):
-        yield stop
 
 
 def run(main: Callable[[], Awaitable[None]], log: LogOptions) -> None:
@@ -73,8 +56,10 @@ def run_role(
 
     async def main() -> None:
         with Announcer(life.ready_fd, life.ready_file) as announcer:
-            async with stoppable() as stop:
-                await serve(announcer, stop)
+            stop = Stop(announcer)
+            async with background(stop.listen):
+                with stop.body:
+                    await serve(announcer, stop)
 
     run(main, log)
 

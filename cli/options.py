@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
-from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
+from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from mesh.errors import MeshError
 from mesh.logs import LogFormat, LogLevel
@@ -161,6 +161,12 @@ class GatewayOptions:
     """The widest policy any request gets; edge-only makes a gateway that cannot reach the cloud."""
     default_deadline_ms: PositiveInt = 600_000
     """Time for a request that names none."""
+    queue_limit: PositiveInt = 256
+    """Requests that may wait per model; more are refused with 429 and Retry-After."""
+    queue_threshold: NonNegativeInt | None = None
+    """Requests waiting for a model from which the cloud is asked; default: the model's slots."""
+    max_wait: NonNegativeFloat = 5.0
+    """Seconds to wait for the edge before the cloud is asked; at most a quarter of the deadline."""
     api_keys: Path | None = None
     """File of [TENANT=]KEY[@POLICY] lines, KEY plain or sha256:HEX; default: anybody may ask."""
 
@@ -195,6 +201,41 @@ class BudgetOptions:
     """Price of a million answer tokens."""
 
 
+@group("Cloud")
+@dataclass(frozen=True, kw_only=True)
+class CloudOptions:
+    """The fallback; none without --cloud-url."""
+
+    cloud_url: str | None = None
+    """API root of an OpenAI-compatible upstream, such as https://api.example.com/v1."""
+    cloud_key_env: str | None = None
+    """Name of the environment variable that holds its key."""
+    cloud_model: Pairs = ()
+    """EDGE=CLOUD: the mesh's name of a model and the upstream's; repeatable."""
+
+    @property
+    def upstream(self) -> UpstreamOptions:
+        """The same, as `mesh cloud` takes it."""
+        return UpstreamOptions(
+            upstream=self.cloud_url, api_key_env=self.cloud_key_env, model_map=self.cloud_model
+        )
+
+
+@group("Chat")
+@dataclass(frozen=True, kw_only=True)
+class ChatOptions:
+    """What to ask for."""
+
+    chat_model: Annotated[str | None, Parameter(name=("--chat-model", "-m"))] = None
+    """Model; default: the first that the mesh serves, edge before cloud."""
+    chat_policy: Policy = Policy.EDGE_FIRST
+    """Where it may be computed."""
+    chat_deadline: PositiveFloat | None = None
+    """Seconds for one answer."""
+    chat_tokens: PositiveInt | None = None
+    """Tokens per answer at most."""
+
+
 @group("Output")
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
@@ -208,7 +249,8 @@ def keys() -> frozenset[str]:
     """Return every key that ``mesh.toml`` may hold outside a command's own section."""
     groups: list[type[Any]] = [
         StateOptions, LogOptions, LifeOptions, BrokerOptions, BusOptions, EngineOptions,
-        WorkerOptions, GatewayOptions, UpstreamOptions, BudgetOptions, OutputOptions,
+        WorkerOptions, GatewayOptions, UpstreamOptions, BudgetOptions, CloudOptions, ChatOptions,
+        OutputOptions,
     ]  # fmt: skip
     return frozenset(flag(item) for kind in groups for item in fields(kind))
 

@@ -4,41 +4,19 @@ from dataclasses import dataclass, replace
 
 from cli.options import (
     BudgetOptions,
+    CloudOptions,
     EngineOptions,
     GatewayOptions,
     LogOptions,
-    Pairs,
     StateOptions,
-    UpstreamOptions,
     WorkerOptions,
     arguments,
-    group,
 )
 from cli.supervisor import PartSettings
 from mesh.accounts import Role
 from mesh.broker import Broker
 from mesh.settings import Address
 from schemas.inference import Policy
-
-
-@group("Cloud")
-@dataclass(frozen=True, kw_only=True)
-class CloudOptions:
-    """The fallback; none without --cloud-url."""
-
-    cloud_url: str | None = None
-    """API root of an OpenAI-compatible upstream, such as https://api.example.com/v1."""
-    cloud_key_env: str | None = None
-    """Name of the environment variable that holds its key."""
-    cloud_model: Pairs = ()
-    """EDGE=CLOUD: the mesh's name of a model and the upstream's; repeatable."""
-
-    @property
-    def upstream(self) -> UpstreamOptions:
-        """The same, as `mesh cloud` takes it."""
-        return UpstreamOptions(
-            upstream=self.cloud_url, api_key_env=self.cloud_key_env, model_map=self.cloud_model
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ datagrams. For health checks of containers a file (``--ready-file``) exists whil
 import os
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,6 +41,7 @@ class Announcer:
     """Carries the notices of one part; a context manager that takes them back."""
 
     def __init__(self, ready_fd: int | None, ready_file: Path | None) -> None:
+        self.serving = False
         self._fd, self._file = ready_fd, ready_file
         if ready_fd is not None:
             os.set_inheritable(ready_fd, False)
@@ -63,6 +65,7 @@ class Announcer:
 
     def ready(self, text: str, address: str = "") -> None:
         """Tell that the part serves, once."""
+        self.serving = True
         log.info("ready", what=text, address=address or None)
         self._tell(Ready(text, address))
         self._hang_up()
@@ -92,12 +95,14 @@ class Announcer:
 
 
 def _notify_systemd(state: str) -> None:
-    """Send a state to the socket systemd names (sd_notify(3)); a leading @ is the abstract kind."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.sendto(state.encode(), path.replace("@", "\0", 1))
+    """Send a state to the socket that systemd names, if it does (sd_notify(3))."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path.startswith("@"):  # the abstract kind
+        path = "\0" + path[1:]
+    if path:
+        # Whether systemd listens or not, the part serves.
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(state.encode(), path)
 
 
 async def notices(fd: int) -> AsyncIterator[Notice]:

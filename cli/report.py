@@ -16,13 +16,17 @@ from cli.supervisor import Part, describe
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What people need to use a mesh; ``reachable``: the broker listens to other machines."""
+    """What people need to use a mesh.
+
+    reachable: the broker listens to other machines. open: no API key is asked for.
+    """
 
     base_url: str
     model: str
     nats: str
     creds: Path
     reachable: bool
+    open: bool
 
     def lines(self) -> Iterator[str]:
         """Yield what to print."""
@@ -30,8 +34,11 @@ class Usage:
         join = f"mesh worker --nats {self.nats} --creds {self.creds} --model MODEL.gguf"
         yield from ("", "Try it:")
         yield f"  curl {self.base_url}/chat/completions \\"
+        if not self.open:
+            yield '    -H "authorization: Bearer $KEY" \\'
         yield f"    -H 'content-type: application/json' -d '{body}'"
-        yield f"OpenAI clients: base URL {self.base_url}, any API key"
+        key = "any API key" if self.open else "with one of your API keys"
+        yield f"OpenAI clients: base URL {self.base_url}, {key}"
         if self.reachable:
             yield "Another machine joins with this line, once the credentials file is there:"
         else:

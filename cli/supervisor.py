@@ -7,11 +7,11 @@ that dies later is started again after a pause that doubles while it keeps dying
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from subprocess import DEVNULL
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import anyio
 from anyio.abc import Process, TaskStatus
@@ -132,29 +132,36 @@ class Part:
 
         Its own session keeps a terminal's Ctrl-C away from it: the parts end in order.
         """
-        reading, writing = os.pipe()
-        try:
-            command = [*self._settings.command(self.address), f"--ready-fd={writing}"]
-            self._process = await anyio.open_process(
-                tethered([sys.executable, "-P", "-m", "cli.main", *command]),
-                stdin=DEVNULL,
-                stdout=None,
-                stderr=None,
-                env=_environment(self._settings.hidden),
-                start_new_session=True,
-                pass_fds=(writing,),
-            )
-        except BaseException:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
-        self.pid = self._process.pid
-        try:
-            yield self._process, reading
-        finally:
-            os.close(reading)
-            await self._process.aclose()
+        with _pipe() as (reader, writer):
+            process = await self._open_process(writer.fileno())
+            writer.close()
+            self._process, self.pid = process, process.pid
+            try:
+                yield process, reader.fileno()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                await process.aclose()
+
+    async def _open_process(self, ready_fd: int) -> Process:
+        command = [*self._settings.command(self.address), f"--ready-fd={ready_fd}"]
+        return await anyio.open_process(
+            tethered([sys.executable, "-P", "-m", "cli.main", *command]),
+            stdin=DEVNULL,
+            stdout=None,
+            stderr=None,
+            env=_environment(self._settings.hidden),
+            start_new_session=True,
+            pass_fds=(ready_fd,),
+        )
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Yield the two ends of a pipe, closed at the latest with the context."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", 0) as reader, os.fdopen(writing, "wb", 0) as writer:
+        yield reader, writer
 
 
 async def stop_in_order(waves: Sequence[Sequence[Part]], timeout: float) -> None:

@@ -1,6 +1,5 @@
 """``mesh up``: a whole mesh on this machine, each part a process of its own."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,12 @@ from rich.console import Console
 
 from cli.engines import is_demo, model_files
 from cli.ledger import Ledger
-from cli.life import Stop, first_of, run_role
+from cli.life import Stop, run_role
 from cli.listeners import broker_settings, check_listener
 from cli.options import (
     BrokerOptions,
     BudgetOptions,
+    CloudOptions,
     EngineKind,
     EngineOptions,
     GatewayOptions,
@@ -25,7 +25,7 @@ from cli.options import (
     UsageError,
     WorkerOptions,
 )
-from cli.plan import CloudOptions, Plan
+from cli.plan import Plan
 from cli.readiness import Announcer
 from cli.report import Report, Usage
 from cli.supervisor import Part, stop_in_order
@@ -100,14 +100,14 @@ async def _serve(
         with Ledger(report, settings.state, broker) as ledger:
             parts = [Part(each, ledger) for each in plan.parts(broker)]
             async with anyio.create_task_group() as tasks:
-                await first_of(functools.partial(_start, parts, tasks), stop.asked.wait)
-                if not stop.asked.is_set():
-                    announcer.ready(ledger.base_url, broker.url)
-                    report.usage(_usage(plan, broker, ledger.base_url, settings))
-                    await stop.asked.wait()
+                await _start(parts, tasks)
+                report.usage(_usage(plan, broker, ledger.base_url, settings))
+                announcer.ready(ledger.base_url, broker.url)
+                await stop.asked.wait()
                 announcer.stopping()
                 report.stopping()
-                await stop.unless_hurried(_stop(parts, plan.drain_timeout))
+                # The gateway first, so that nothing new comes in; the workers when it has gone.
+                await stop_in_order((parts[:1], parts[1:]), plan.drain_timeout)
                 tasks.cancel_scope.cancel()  # kills what is left
 
 
@@ -118,11 +118,6 @@ async def _start(parts: Sequence[Part], tasks: TaskGroup) -> None:
             starting.start_soon(tasks.start, part.run)
 
 
-async def _stop(parts: Sequence[Part], timeout: float) -> None:
-    """Stop the gateway first, so that nothing new comes in, and the workers when it has gone."""
-    await stop_in_order((parts[:1], parts[1:]), timeout)
-
-
 def _usage(plan: Plan, broker: Broker, base_url: str, settings: BrokerSettings) -> Usage:
     scripted = plan.engine.engine is EngineKind.SCRIPTED
     return Usage(
@@ -131,4 +126,5 @@ def _usage(plan: Plan, broker: Broker, base_url: str, settings: BrokerSettings) 
         nats=f"nats://{lan_address(Address(settings.host, broker.port))}",
         creds=broker.creds(Role.EDGE_WORKER),
         reachable=not is_loopback(settings.host),
+        open=plan.gateway.api_keys is None,
     )

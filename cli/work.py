@@ -46,27 +46,29 @@ async def serve_engines(
     async with connect(bus) as connection:
         agent = Agent(connection, engines, settings)
         async with background(agent.run):
-            await _load(engines, announcer, stop)
-            if not stop.asked.is_set():
-                announcer.ready(_describe(engines), settings.name)
-                await first_of(stop.asked.wait, agent.drain_asked.wait)
+            await _load(engines, announcer)
+            announcer.ready(_describe(engines), settings.name)
+            await first_of(stop.asked.wait, agent.drain_asked.wait)
             announcer.stopping()
-            await stop.unless_hurried(agent.drain())
+            await agent.drain()
 
 
-async def _load(engines: Sequence[Engine], announcer: Announcer, stop: Stop) -> None:
+async def _load(engines: Sequence[Engine], announcer: Announcer) -> None:
     """Wait until no model is loading; raises ``ModelsFailed`` if none of them can answer."""
     shown = ""
-    while not stop.asked.is_set():
-        models = [engine.status() for engine in engines]
-        if all(model.state is not ModelState.LOADING for model in models):
-            break
-        text = "; ".join(f"loading {model.name} {model.detail}".rstrip() for model in models)
+    while text := _loading(engines):
         if text != shown:
             announcer.progress(shown := text)
         await anyio.sleep(LOOK_EVERY)
     if all(engine.status().state is ModelState.FAILED for engine in engines):
         raise ModelsFailed("; ".join(_failure(engine.status()) for engine in engines))
+
+
+def _loading(engines: Sequence[Engine]) -> str:
+    """Return what the models that are not up yet are doing, nothing if there are none."""
+    models = [engine.status() for engine in engines]
+    loading = [model for model in models if model.state is ModelState.LOADING]
+    return "; ".join(f"{model.name}: {model.detail or 'loading'}" for model in loading)
 
 
 def _failure(model: ModelStatus) -> str:

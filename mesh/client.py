@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from mesh import runfile
 from mesh.background import background
 from mesh.bus import BusSettings
 from mesh.bus import connect as connect_bus
@@ -21,6 +22,7 @@ from mesh.errors import InvalidRequest
 from mesh.fleet import Fleet, ModelSummary
 from mesh.logs import defer_to_logging
 from mesh.router import Router, RouterSettings
+from mesh.settings import default_state
 from schemas.frames import Delta
 from schemas.inference import ChatMessage, Completion, InferRequest, Policy, Sampling
 
@@ -130,16 +132,24 @@ async def connect(
 ) -> AsyncIterator[Mesh]:
     """Connect to a mesh.
 
-    url, creds: default to ``MESH_NATS`` and ``MESH_CREDS``, then to a local broker. role: the name
-    in the credentials' inbox permission, ``edge-client`` for credentials that never reach the
-    cloud. Raises ``BusUnavailable`` or ``PermissionDenied``.
+    url, creds: default to ``MESH_NATS`` and ``MESH_CREDS``, then to the ``mesh up`` that runs on
+    this machine. role: the name in the credentials' inbox permission, ``edge-client`` for those
+    that never reach the cloud. Raises ``BusUnavailable`` or ``PermissionDenied``.
     """
     defer_to_logging()
-    url = url or os.environ.get("MESH_NATS") or "nats://127.0.0.1:4222"
-    creds = creds or os.environ.get("MESH_CREDS") or None
-    bus_settings = BusSettings(url=url, creds=Path(creds) if creds else None, role=role)
-    async with connect_bus(bus_settings) as bus:
+    async with connect_bus(_bus_settings(url, creds, role)) as bus:
         fleet = Fleet()
         router = Router(bus, fleet, settings)
         async with background(router.run):
             yield Mesh(router, fleet, tenant)
+
+
+def _bus_settings(url: str | None, creds: str | Path | None, role: str) -> BusSettings:
+    url = url or os.environ.get("MESH_NATS")
+    creds = creds or os.environ.get("MESH_CREDS")
+    if url is None:
+        state = os.environ.get("MESH_STATE")
+        local = runfile.read(Path(state) if state else default_state())
+        if local is not None:
+            url, creds = local.nats, creds or local.creds.get(role)
+    return BusSettings(url=url or BusSettings.url, creds=Path(creds) if creds else None, role=role)

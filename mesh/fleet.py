@@ -45,7 +45,7 @@ class Fleet:
         self._started = clock()
         self._nodes: dict[tuple[Tier, str], Node] = {}
         self._groups: dict[tuple[Tier, str], Group] = {}
-        self._known: dict[str, float] = {}
+        self._known: dict[tuple[Tier, str], float] = {}
         self._listeners: list[Callable[[str], None]] = []
 
     async def watch(self, bus: Bus) -> None:
@@ -129,14 +129,14 @@ class Fleet:
         live = (node for node in self._nodes.values() if node.seen_at >= horizon)
         return sorted(live, key=lambda node: (node.key[0] is Tier.CLOUD, node.key[1]))
 
-    def has(self, model: str) -> bool:
-        """Tell whether a live worker serves a model."""
-        return any((tier, model) in self._groups for tier in Tier)
+    def has(self, model: str, tiers: Iterable[Tier] = Tier) -> bool:
+        """Tell whether a live worker of these tiers serves a model."""
+        return any((tier, model) in self._groups for tier in tiers)
 
-    def remembers(self, model: str) -> bool:
-        """Tell whether a worker has served a model lately."""
-        seen = self._known.get(model)
-        return seen is not None and self._clock() - seen < REMEMBER
+    def remembers(self, model: str, tiers: Iterable[Tier] = Tier) -> bool:
+        """Tell whether a worker of these tiers has served a model lately."""
+        horizon = self._clock() - REMEMBER
+        return any(self._known.get((tier, model), horizon) > horizon for tier in tiers)
 
     def models(self) -> list[ModelSummary]:
         """Return every model served now, by name."""
@@ -166,7 +166,7 @@ class Fleet:
                 seat = node.seats[status.name] = Seat(node, status, group)
             else:
                 seat.update(status)
-            self._known[status.name] = now
+            self._known[node.key[0], status.name] = now
             if seat.free > 0:
                 self._tell(status.name)
         for name in gone:

@@ -56,6 +56,13 @@ class Limits:
     queue_limit: int = 256
 
 
+_TIERS = {
+    Policy.EDGE_ONLY: (Tier.EDGE,),
+    Policy.EDGE_FIRST: (Tier.EDGE, Tier.CLOUD),
+    Policy.CLOUD_ONLY: (Tier.CLOUD,),
+}
+
+
 @dataclass(kw_only=True)
 class Demand:
     """What placement needs to know of one request.
@@ -76,6 +83,11 @@ class Demand:
     excluded: set[tuple[Tier, str]] = field(default_factory=set)
     edge_attempts: int = 0
     max_edge_attempts: int = 3
+
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """Where the policy lets the request be computed."""
+        return _TIERS[self.policy]
 
 
 @dataclass(frozen=True)
@@ -164,29 +176,30 @@ def _place_in_cloud(demand: Demand, fleet: Fleet, waiting: int, limits: Limits) 
     if free:
         return Dispatch(_best(demand, free)[1])
     if not _fitting(demand, fleet, Tier.CLOUD):
-        return _nobody(demand, fleet, (Tier.CLOUD,))
+        return _nobody(demand, fleet)
     return _stand_in_line(demand, waiting, limits, turn=1.0)
 
 
 def _without_edge(demand: Demand, fleet: Fleet) -> Decision:
     if demand.policy is Policy.EDGE_ONLY:
-        return _nobody(demand, fleet, (Tier.EDGE,))
+        return _nobody(demand, fleet)
     free = _with_room(demand, fleet, Tier.CLOUD)
     if not free:
         fitting = _fitting(demand, fleet, Tier.CLOUD)
-        return Wait() if fitting else _nobody(demand, fleet, tuple(Tier))
+        return Wait() if fitting else _nobody(demand, fleet)
     reason = Fallback.EDGE_FAILED if demand.edge_attempts else Fallback.NO_MODEL
     return Overflow(_best(demand, free)[1], reason)
 
 
-def _nobody(demand: Demand, fleet: Fleet, tiers: Sequence[Tier]) -> Decision:
+def _nobody(demand: Demand, fleet: Fleet) -> Decision:
     """Explain why no worker can ever take the request, or wait for one that was there lately."""
     name = demand.model
-    seats = [seat for tier in tiers for seat in fleet.seats(name, tier)]
+    seats = [seat for tier in demand.tiers for seat in fleet.seats(name, tier)]
     if not seats:
-        if not fleet.settled or fleet.remembers(name):
+        if not fleet.settled or fleet.remembers(name, demand.tiers):
             return Wait()
-        return Reject(ModelNotFound(f"no worker serves the model {name!r}", param="model"))
+        where = " or ".join(demand.tiers)
+        return Reject(ModelNotFound(f"no {where} worker serves the model {name!r}", param="model"))
     if demand.excluded:
         return Reject(NoCapacity(f"every worker that serves {name} failed", retry_after=1.0))
     able = [seat for seat in seats if _lacking(demand, seat) is None]

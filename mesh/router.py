@@ -256,7 +256,7 @@ class Router:
         now = self._clock()
         if demand.line is Line.WAITING and now >= journey.overdue_at:
             demand.line = Line.OVERDUE
-        elif self._fleet.has(demand.model):
+        elif self._fleet.has(demand.model, demand.tiers):
             return None
         elif now >= journey.absent_until:
             raise NoCapacity(f"no worker serves {demand.model} at the moment", retry_after=5.0)

@@ -34,6 +34,14 @@ def chat(*, stream: bool = True, **fields: Any) -> dict[str, Any]:
     return {"model": "scripted", "messages": HELLO, "stream": stream} | fields
 
 
+def text_of(stream: bytes) -> str:
+    """Return the text in a stream that came to its end."""
+    *events, done = stream.removesuffix(b"\n\n").split(b"\n\n")
+    assert done == b"data: [DONE]"
+    chunks = [json.loads(event.removeprefix(b"data: ")) for event in events]
+    return "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+
+
 @asynccontextmanager
 async def asking(mesh: Mesh, body: dict[str, Any]) -> AsyncIterator[asyncio.Task[bytes]]:
     """Send a request in a task that a test can abandon."""
@@ -191,6 +199,26 @@ async def test_choices_and_reasoning_arrive(tmp_path: Path, stream: bool) -> Non
         {"reasoning_content": "hm"},
         {"reasoning_content": "hm"},
     ]
+
+
+async def test_many_streams_at_once_keep_their_order(tmp_path: Path) -> None:
+    """200 streams over two workers with four slots each all complete, token by token."""
+    expected = "".join(f"{number} " for number in range(50))
+    script = ScriptedSettings(slots=4, tokens=50, tps=2000)
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker, "w1", settings=script),
+        scripted_worker(broker, "w2", settings=script),
+        router_of(broker, "scripted", workers=2) as (router, fleet),
+        gateway_of(router, fleet) as address,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
+
+        async def read() -> str:
+            async with session.post(f"{address.url}/chat/completions", json=chat()) as answer:
+                return text_of(await answer.read())
+
+        assert await asyncio.gather(*(read() for _ in range(200))) == [expected] * 200
 
 
 async def test_stopping_lets_running_streams_finish(tmp_path: Path) -> None:

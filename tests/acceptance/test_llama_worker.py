@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from mesh import errors
@@ -22,7 +23,9 @@ from tests.support.wait import until
 from workers.agent import Agent
 from workers.llama.engine import LlamaEngine
 
-CELLS = 2 * TinyShape().context
+SMALL = TinyShape()
+SLOWER = TinyShape(width=256, layers=4, feed_forward=512)
+CELLS = 2 * SMALL.context
 
 
 def tiny(text: str = "hello", **changes: Any) -> InferRequest:
@@ -37,10 +40,10 @@ def tiny(text: str = "hello", **changes: Any) -> InferRequest:
 
 @asynccontextmanager
 async def llama_mesh(
-    folder: Path, **changes: Any
+    folder: Path, shape: TinyShape = SMALL, **changes: Any
 ) -> AsyncIterator[tuple[Router, Agent, LlamaEngine]]:
     """Run a broker, a worker with a tiny model of two slots, and a router that knows it."""
-    model = write_tiny_model(folder / "tiny.gguf")
+    model = write_tiny_model(folder / "tiny.gguf", shape)
     engine = LlamaEngine(llama_settings(model, **changes))
     async with (
         broker_in(folder / "broker") as broker,
@@ -65,13 +68,24 @@ async def test_a_stream_and_a_whole_answer_agree(tmp_path: Path) -> None:
     assert (whole.finish_reason, whole.usage.completion_tokens) == ("length", 50)
 
 
-@pytest.mark.parametrize("text", ["short", "x" * 900], ids=["in decode", "in prefill"])
-async def test_leaving_a_stream_gives_its_slot_and_cache_back(tmp_path: Path, text: str) -> None:
-    """When the client goes away, the worker's slot and the KV cache are free again."""
-    async with llama_mesh(tmp_path, chunk=32) as (router, agent, engine):
-        async with router.open(tiny(text, stream=True)):
-            await until(lambda: agent.running == 1)
-        await until(lambda: agent.running == 0, within=0.3)
+async def test_leaving_in_decode_gives_slot_and_cache_back(tmp_path: Path) -> None:
+    """When the client leaves a running stream, the slot and the KV cache are free again."""
+    async with llama_mesh(tmp_path) as (router, agent, engine):
+        async with router.open(tiny(stream=True)) as answer:
+            await anext(aiter(answer))
+            assert agent.running == 1
+        await until(lambda: agent.running == 0, within=1)
+        await until(lambda: engine.status().kv_free == CELLS)
+
+
+async def test_leaving_in_prefill_gives_slot_and_cache_back(tmp_path: Path) -> None:
+    """When the client leaves before the first token, the rest of the prompt is not computed."""
+    async with llama_mesh(tmp_path, SLOWER, chunk=32) as (router, agent, engine):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(complete, router, tiny("x" * 900))
+            await until(lambda: engine.status().kv_free < CELLS)
+            tasks.cancel_scope.cancel()
+        await until(lambda: agent.running == 0, within=1)
         await until(lambda: engine.status().kv_free == CELLS)
 
 
@@ -79,9 +93,13 @@ async def test_a_dead_engine_ends_the_stream_with_a_typed_error(tmp_path: Path) 
     """SIGKILL in mid-stream is never a silent end, and the next request is answered."""
     async with llama_mesh(tmp_path) as (router, _, engine):
         with pytest.raises(errors.MeshError):
-            async with router.open(tiny(stream=True)) as answer:
-                async for frame in answer:
-                    if isinstance(frame, Delta) and engine.pid is not None:
-                        os.kill(engine.pid, signal.SIGKILL)
+            await _read_and_kill(router, engine)
         await until(lambda: engine.status().state is ModelState.READY, within=30)
         assert (await complete(router, tiny(max_tokens=3))).usage.completion_tokens == 3
+
+
+async def _read_and_kill(router: Router, engine: LlamaEngine) -> None:
+    async with router.open(tiny(stream=True)) as answer:
+        async for frame in answer:
+            if isinstance(frame, Delta) and engine.pid is not None:
+                os.kill(engine.pid, signal.SIGKILL)

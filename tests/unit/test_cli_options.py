@@ -5,8 +5,15 @@ from typing import Any
 
 import pytest
 
-from cli.main import build_app, main
-from cli.options import EngineOptions, LogOptions, UpstreamOptions, WorkerOptions, arguments
+from cli.main import COMMANDS, build_app, main
+from cli.options import (
+    EngineOptions,
+    LogOptions,
+    UpstreamOptions,
+    WorkerOptions,
+    arguments,
+    keys,
+)
 from mesh.settings import Address
 
 
@@ -116,6 +123,14 @@ def test_a_mistake_in_the_file_names_the_file(
     """Unknown keys, wrong types and broken TOML are told with the file's path."""
     (clean_place / "mesh.toml").write_text(text)
     assert str(clean_place / "mesh.toml") in refusal(capsys, "worker")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_setting_may_stand_at_the_top_of_the_file(command: str) -> None:
+    """The list of known keys has not forgotten an option of any command."""
+    found = build_app()[command].assemble_argument_collection()
+    settings = {flag.name.removeprefix("--") for flag in found if flag.name.startswith("--")}
+    assert settings - keys() <= {"watch", "print-config"}  # what to do this once, no settings
 
 
 def test_options_survive_the_way_to_another_command(monkeypatch: pytest.MonkeyPatch) -> None:

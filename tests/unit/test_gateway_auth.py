@@ -47,7 +47,7 @@ def test_callers_are_told_by_their_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer ", "Bearer sk-3", "Basic sk-1", "sk-1"]
+    "header", [None, "", "Bearer", "Bearer ", "Bearer sk-3", "Basic sk-1", "Bearer \udcff", "sk-1"]
 )
 def test_a_missing_or_unknown_key_is_unauthorized(header: str | None) -> None:
     """Whoever shows no known key is refused with the code that SDKs know."""

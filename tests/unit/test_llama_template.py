@@ -17,6 +17,10 @@ ALTERNATING = (
     "[{{ m.role }}]{{ m.content }}"
     "{% endfor %}"
 )
+GROW = (
+    "{% set ns = namespace(x='a') %}"
+    "{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}"
+)
 SPIN = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 
 
@@ -128,6 +132,7 @@ def test_a_template_that_cannot_be_compiled_is_refused() -> None:
         "{{ missing.field }}",
         "{% include 'x' %}",
         "{% for i in range(99999) %}{{ messages[0].content * 999 }}{% endfor %}",
+        GROW,
         SPIN,
     ],
 )

@@ -199,6 +199,13 @@ def test_unknown_model_is_rejected_by_name() -> None:
     assert "nope" in decision.error.message
 
 
+def test_edge_only_does_not_wait_for_a_model_of_the_cloud() -> None:
+    """A model that only the cloud has does not exist for edge-only."""
+    decision = place(demand(policy=Policy.EDGE_ONLY), fleet_of(cloud(model())), NOW)
+    assert isinstance(decision, Reject)
+    assert isinstance(decision.error, errors.ModelNotFound)
+
+
 def test_model_seen_lately_is_waited_for() -> None:
     """A model whose workers just vanished is not unknown."""
     clock = FakeClock()

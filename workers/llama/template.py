@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mesh.errors import InvalidRequest, MeshError
 from schemas.inference import ChatMessage
-from workers.llama.timelimit import OutOfTime, cpu_limit
+from workers.llama.bounds import OutOfTime, bounded
 
 CHATML = (
     "{% for message in messages %}"
@@ -32,6 +32,10 @@ CHATML = (
 
 MAX_OUTPUT = 8 << 20
 """Characters a template may write."""
+MAX_MEMORY = 256 << 20
+"""Bytes a template may take while it runs."""
+MAX_REASON = 200
+"""Characters of a template's own error message that are passed on."""
 MAX_REPEAT = 1 << 20
 """Length of a text or list that a template may make by multiplication."""
 MAX_EXPONENT = 64
@@ -97,7 +101,7 @@ class ChatTemplate:
                 return self._run(variant, tools)
             except TemplateError as error:
                 refusal = refusal or error
-        msg = f"the model's chat template refuses these messages: {refusal}"
+        msg = f"the model's chat template refuses these messages: {str(refusal)[:MAX_REASON]}"
         raise InvalidRequest(msg, param="messages") from refusal
 
     def _run(self, turns: list[Turn], tools: Sequence[dict[str, Any]]) -> str:
@@ -105,7 +109,7 @@ class ChatTemplate:
             messages=turns, tools=list(tools) or None, add_generation_prompt=True, **self._tokens
         )
         try:
-            with cpu_limit(self._cpu_seconds):
+            with bounded(cpu_seconds=self._cpu_seconds, memory=MAX_MEMORY):
                 return _join(pieces)
         except (TemplateError, MeshError):
             raise
