@@ -15,8 +15,6 @@ from bench import peers, script
 from bench.load import CHAT
 from bench.processes import accepts, free_port, running
 from mesh import runfile
-from mesh.accounts import Role
-from mesh.broker import BrokerSettings
 from mesh.broker.binary import find_server
 
 DIRECT = "backend, directly"
@@ -185,7 +183,9 @@ def prototype(shop: Workshop) -> Iterator[Target]:
 
 
 @contextmanager
-def mesh(shop: Workshop, folder: str, **flags: object) -> Iterator[Target]:
+def mesh(
+    shop: Workshop, folder: str, flags: Mapping[str, object], name: str = MESH
+) -> Iterator[Target]:
     """Run a whole mesh with the scripted engine, as people start it: ``mesh up``."""
     state = shop.folder / folder
     listen = {"http": "127.0.0.1:0", "nats_listen": "127.0.0.1:0"}
@@ -199,29 +199,8 @@ def mesh(shop: Workshop, folder: str, **flags: object) -> Iterator[Target]:
     with running(command, log=shop.log(folder), ready=ready) as process:
         run = runfile.require(state)
         pids = {part.name: part.pid for part in run.parts} | {"supervisor": process.pid}
-        yield Target(name=MESH, url=_root(run), pids=pids)
+        yield Target(name=name, url=_root(run), pids=pids)
 
 
 def _root(run: runfile.RunFile) -> str:
     return run.base_url.removesuffix("/v1")
-
-
-@contextmanager
-def mesh_per_token(shop: Workshop) -> Iterator[Target]:
-    """Run broker and gateway as they are, and a worker that does not gather tokens."""
-    state = shop.folder / "mesh-per-token"
-    port, http = free_port(), free_port()
-    nats, url = f"nats://127.0.0.1:{port}", f"http://127.0.0.1:{http}"
-
-    def creds(role: Role) -> Path:
-        return BrokerSettings(state=state).creds_folder / f"{role}.nk"
-
-    way = {"nats": nats, "creds": creds(Role.GATEWAY)}
-    parts = (
-        Part("broker", _mesh("broker", state, listen=f"127.0.0.1:{port}"), accepts(port)),
-        Part("worker", _python("bench.worker", nats=nats, creds=creds(Role.EDGE_WORKER))),
-        Part("gateway", _mesh("gateway", state, **way, http=f"127.0.0.1:{http}"), chats(url)),
-    )
-    with ExitStack() as stack:
-        pids = _start(shop, stack, "mesh-per-token", parts)
-        yield Target(name=MESH_PER_TOKEN, url=url, pids=pids)

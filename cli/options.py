@@ -146,6 +146,8 @@ class WorkerOptions:
     """Name of this worker, unique in the mesh; default: host name and a random suffix."""
     label: Pairs = ()
     """KEY=VALUE shown with the worker; repeatable."""
+    stream_window_ms: NonNegativeFloat = 20.0
+    """Time for which the tokens of a stream share a message; 0: each token goes alone."""
 
 
 @group("Gateway")

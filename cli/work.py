@@ -32,6 +32,7 @@ def agent_settings(options: WorkerOptions, life: LifeOptions, tier: Tier) -> Age
         tier=tier,
         labels=dict(pair(text) for text in options.label),
         drain_timeout=life.drain_timeout,
+        stream_window=options.stream_window_ms / 1000,
     )
 
 

@@ -30,7 +30,7 @@ TRIED = 32
 def measure(shop: Workshop, seconds: float, rounds: int) -> Row:
     """Measure resident sizes; ``seconds`` and ``rounds`` play no part."""
     slow = {"slots": STREAMS + TRIED, "scripted_tps": 1, "scripted_tokens": TOKENS}
-    with targets.mesh(shop, "memory", **slow) as mesh:
+    with targets.mesh(shop, "memory", slow) as mesh:
         shop.say(f"idle for {SETTLE:g} s")
         time.sleep(SETTLE)
         idle = _resident(mesh)
