@@ -58,7 +58,7 @@ def _is_hex(text: str) -> bool:
 
 def digest(key: str) -> str:
     """Return the digest under which a key is kept."""
-    return sha256(key.encode()).hexdigest()
+    return sha256(key.encode(errors="surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

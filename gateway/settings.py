@@ -35,7 +35,7 @@ class GatewaySettings:
     keepalive_timeout: float = 75.0
     """How long a connection may be idle."""
     max_connections: int = 8192
-    """Connections served at a time; more are answered with 503 at once."""
+    """Connections served at a time, if that many files may be open; more get 503 at once."""
     ping_interval: float = 15.0
     """A silent stream gets a comment this often, which keeps proxies from cutting it."""
     drain_timeout: float = 30.0
