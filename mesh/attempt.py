@@ -93,7 +93,7 @@ class Attempt:
             return
         if now > self._deadline + OVERTIME:
             self._fail(DeadlineExceeded())
-        elif not self._answered and silent > ACCEPT_WITHIN:
+        elif not self._answered and min(silent, now - self.seat.node.answered_at) > ACCEPT_WITHIN:
             self.seat.node.suspect = True
             self._fail(Unanswered(f"worker {self.seat.node.key[1]} did not answer"))
         elif silent > LOST_AFTER:
@@ -136,7 +136,7 @@ class Attempt:
         if delivery.status is not Status.MESSAGE:
             self._on_trouble(delivery)
             return
-        self._heard_at = self._clock()
+        self._heard_at = self.seat.node.answered_at = self._clock()
         try:
             frame = decode_frame(delivery.payload)
         except UNREADABLE:

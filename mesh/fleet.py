@@ -68,6 +68,11 @@ class Fleet:
         """Whether every live worker has had the time to be heard."""
         return self._clock() - self._started > 1.5 * ADVERT_INTERVAL
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no worker at all is up."""
+        return not self._nodes
+
     def update(self, advert: Advert) -> None:
         """Take in an advert; one older than the last of its incarnation is ignored."""
         key = (advert.tier, advert.worker)

@@ -5,6 +5,7 @@ from mesh.errors import (
     BreakerOpen,
     BudgetExhausted,
     BusError,
+    BusUnavailable,
     DeadlineExceeded,
     EngineCrashed,
     MeshError,
@@ -52,7 +53,7 @@ class Journey:
 
     def after(self, error: MeshError, node: Node) -> None:
         """Note a failed attempt; raises if the request must not be tried again."""
-        if isinstance(error, RequestError | PermissionDenied):
+        if isinstance(error, RequestError | PermissionDenied | BusUnavailable):
             raise error
         if isinstance(error, Refused | BusError):
             self._after_refusal(error, node)

@@ -198,6 +198,10 @@ def _nobody(demand: Demand, fleet: Fleet) -> Decision:
     if not seats:
         if not fleet.settled or fleet.remembers(name, demand.tiers):
             return Wait()
+        if fleet.is_empty:
+            return Reject(
+                NoCapacity("no worker is up; start one with `mesh worker`", retry_after=5.0)
+            )
         where = " or ".join(demand.tiers)
         return Reject(ModelNotFound(f"no {where} worker serves the model {name!r}", param="model"))
     if demand.excluded:

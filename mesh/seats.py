@@ -16,10 +16,12 @@ SAMPLE = 24
 class Node:
     """One worker as last heard of."""
 
-    __slots__ = ("_suspect", "advert", "seats", "seen_at")
+    __slots__ = ("_suspect", "advert", "answered_at", "seats", "seen_at")
 
     def __init__(self, advert: Advert, seen_at: float) -> None:
         self.advert, self.seen_at = advert, seen_at
+        self.answered_at = seen_at
+        """When it last sent a frame of any attempt: one that answers others is only busy."""
         self.seats: dict[str, Seat] = {}
         self._suspect = False
 

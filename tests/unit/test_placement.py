@@ -216,6 +216,14 @@ def test_model_seen_lately_is_waited_for() -> None:
     assert isinstance(place(demand(), fleet, NOW), Wait)
 
 
+def test_empty_mesh_is_no_reason_to_blame_the_model() -> None:
+    """With no worker up at all a request is told so, and to come back."""
+    clock = FakeClock()
+    decision = place(demand(), fleet_of(clock=clock), NOW)
+    assert isinstance(decision, Reject)
+    assert isinstance(decision.error, errors.NoCapacity)
+
+
 def test_young_fleet_waits_for_adverts() -> None:
     """Right after the start nothing is called unknown yet."""
     assert isinstance(place(demand(), Fleet(FakeClock()), NOW), Wait)
