@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from mesh import subjects
-from mesh.bus import Bus, Delivery, Status, raise_for_status
+from mesh.bus import Bus
 from mesh.clock import Clock, remaining_ms
 from mesh.errors import (
     BusError,
@@ -24,6 +24,7 @@ from mesh.errors import (
     from_code,
 )
 from mesh.fleet import Fleet
+from mesh.inbox import Delivery, Status, raise_for_status
 from mesh.seats import Seat
 from schemas.frames import UNKNOWN, Accepted, Beat, Delta, Done, Failed, Frame, decode_frame
 from schemas.inference import Cancel, Dispatch, InferRequest

@@ -11,18 +11,14 @@ import itertools
 import random
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
-import msgspec
 import nats.errors
-import nkeys
 import structlog
 from anyio.abc import TaskStatus
 from nats.aio.client import Client
@@ -32,13 +28,14 @@ from nats.nuid import NUID
 
 from mesh import subjects
 from mesh.background import background
+from mesh.credentials import login_options
 from mesh.errors import (
     BusUnavailable,
     DeadlineExceeded,
-    NoResponders,
     PayloadTooLarge,
     PermissionDenied,
 )
+from mesh.inbox import Delivery, Handler, Inbox, Status, raise_for_status
 
 log = structlog.get_logger("mesh.bus")
 
@@ -61,27 +58,6 @@ class BusSettings:
     max_backlog: int = 64 * 1024 * 1024
 
 
-class Status(Enum):
-    """What a delivery is."""
-
-    MESSAGE = auto()
-    NO_RESPONDERS = auto()
-    DENIED = auto()
-    DISCONNECTED = auto()
-
-
-class Delivery(msgspec.Struct, gc=False):
-    """Something that arrived on a subscription or an inbox."""
-
-    subject: str
-    payload: bytes = b""
-    reply: str = ""
-    status: Status = Status.MESSAGE
-
-
-Handler = Callable[[Delivery], None]
-
-
 class Subscription:
     """Interest in a subject, kept over reconnects until closed."""
 
@@ -102,40 +78,6 @@ class Subscription:
         self._bus.forget(self)
         if self._live is not None and self._bus.connected:
             await self._live.unsubscribe()
-
-
-class Inbox:
-    """A private reply subject for one request; a context manager that closes it."""
-
-    __slots__ = ("_asked", "_bus", "handler", "subject", "token")
-
-    def __init__(self, bus: "Bus", token: str, subject: str, handler: Handler) -> None:
-        self.token, self.subject, self.handler = token, subject, handler
-        self._bus = bus
-        self._asked = ""
-
-    def ask(self, subject: str, payload: bytes) -> None:
-        """Send a request whose replies come to this inbox (raises as ``Bus.post``)."""
-        self._bus.unwatch(self._asked, self)
-        self._asked = subject
-        self._bus.watch(subject, self)
-        self._bus.post(subject, payload, self.subject)
-
-    def close(self) -> None:
-        """Let later replies land nowhere."""
-        self._bus.unwatch(self._asked, self)
-        self._bus.drop_inbox(self.token)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 _DENIED = re.compile(
@@ -353,7 +295,7 @@ class Bus:
             "closed_cb": self._on_closed,
             "disconnected_cb": self._on_disconnected,
         }
-        return options | _credentials(self._settings.creds)
+        return options | login_options(self._settings.creds)
 
     async def _publish_outbox(self) -> None:
         while True:
@@ -410,17 +352,6 @@ class Bus:
             inbox.handler(Delivery(inbox.subject, status=Status.DISCONNECTED))
 
 
-def raise_for_status(delivery: Delivery, subject: str) -> None:
-    """Turn a delivery that is no message into the matching ``BusError``."""
-    match delivery.status:
-        case Status.NO_RESPONDERS:
-            raise NoResponders(f"nobody listens on {subject}")
-        case Status.DENIED:
-            raise PermissionDenied(f"these credentials may not use {subject}")
-        case Status.DISCONNECTED:
-            raise BusUnavailable("the connection to the broker was lost")
-
-
 async def _settle(client: Client) -> None:
     """Wait until the broker has taken everything; one flush writes its PING ahead of the rest."""
     await client.flush()
@@ -429,24 +360,6 @@ async def _settle(client: Client) -> None:
 
 def _discovered(client: Client) -> list[str]:
     return [server.geturl() for server in client.discovered_servers]
-
-
-def _credentials(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        text = path.read_text()
-    except OSError as error:
-        reason = error.strerror or "unreadable"
-        raise PermissionDenied(f"cannot read the credentials file {path}: {reason}") from None
-    if "BEGIN NATS USER JWT" in text:
-        return {"user_credentials": str(path)}
-    seed = text.strip()
-    try:
-        nkeys.from_seed(bytearray(seed.encode())).wipe()
-    except (nkeys.NkeysError, ValueError):
-        raise PermissionDenied(f"the credentials file {path} holds no nkey seed") from None
-    return {"nkeys_seed_str": seed}
 
 
 @asynccontextmanager

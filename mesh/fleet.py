@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mesh import subjects
-from mesh.bus import Bus, Delivery
+from mesh.bus import Bus
 from mesh.clock import Clock, monotonic
+from mesh.inbox import Delivery
 from mesh.seats import Group, Node, Seat
 from schemas.fleet import Advert, ModelState, Tier
 from schemas.wire import UNREADABLE, decoder

@@ -15,8 +15,9 @@ from msgspec.structs import replace
 
 from mesh import subjects
 from mesh.answer import Output
-from mesh.bus import Bus, Delivery
+from mesh.bus import Bus
 from mesh.errors import BusError, InvalidRequest, MeshError, QueueFull
+from mesh.inbox import Delivery
 from mesh.router import Router
 from schemas.frames import Done, Failed
 from schemas.inference import CancelRequest, InferRequest, Policy

@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
 from mesh import subjects
-from mesh.bus import Bus, Delivery, Status
+from mesh.bus import Bus
 from mesh.clock import Clock, monotonic
 from mesh.errors import (
     BusUnavailable,
@@ -31,6 +31,7 @@ from mesh.errors import (
     NoCapacity,
     WorkerLost,
 )
+from mesh.inbox import Delivery, Status
 from schemas.fleet import Advert, ModelState, ModelStatus, Tier
 from schemas.inference import Cancel, Dispatch, Lease
 from schemas.wire import UNREADABLE, decoder, encode

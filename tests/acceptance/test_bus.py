@@ -9,7 +9,8 @@ import pytest
 
 from mesh import errors
 from mesh.accounts import Role
-from mesh.bus import Bus, BusSettings, Delivery, Status, connect
+from mesh.bus import Bus, BusSettings, connect
+from mesh.inbox import Delivery, Status
 from tests.support.mesh import broker_in, bus_of
 from tests.support.wait import until
 

@@ -13,8 +13,9 @@ from mesh import errors, subjects
 from mesh.accounts import Role
 from mesh.background import background
 from mesh.broker import Broker
-from mesh.bus import Bus, Delivery
+from mesh.bus import Bus
 from mesh.fleet import Fleet
+from mesh.inbox import Delivery
 from mesh.router import Router
 from mesh.service import InferService
 from schemas.fleet import Tier
@@ -88,7 +89,7 @@ async def test_edge_client_cannot_use_the_cloud(tmp_path: Path) -> None:
     async with broker_in(tmp_path) as broker, scripted_worker(broker, "c1", Tier.CLOUD) as cloud:
         creds = broker.creds(Role.EDGE_CLIENT)
         async with mesh.connect(broker.url, creds=creds, role="edge-client") as m:
-            with pytest.raises(errors.ModelNotFound):
+            with pytest.raises(errors.NoCapacity, match="no worker is up"):
                 await m.chat("scripted", "hello", policy="cloud-only")
         assert cloud.running == 0
 

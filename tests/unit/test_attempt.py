@@ -6,8 +6,9 @@ import pytest
 
 from mesh import errors
 from mesh.attempt import ACCEPT_WITHIN, LOST_AFTER, OVERTIME, Attempt
-from mesh.bus import Bus, Delivery, Handler, Inbox, Status
+from mesh.bus import Bus
 from mesh.fleet import Fleet
+from mesh.inbox import Delivery, Handler, Inbox, Status
 from schemas.failures import FailureCode
 from schemas.fleet import Tier
 from schemas.frames import Accepted, Beat, Delta, Done, Failed, Frame, encode_frame

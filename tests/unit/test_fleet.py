@@ -1,7 +1,7 @@
 """The fleet directory: what adverts do to it."""
 
-from mesh.bus import Delivery
 from mesh.fleet import Fleet
+from mesh.inbox import Delivery
 from schemas.fleet import Tier
 from schemas.wire import encode
 from tests.support.fleets import FakeClock, advert, fleet_of, model

@@ -1,0 +1,92 @@
+"""What arrives on the bus, and the private inboxes to which replies come."""
+
+from collections.abc import Callable
+from enum import Enum, auto
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from mesh.errors import BusUnavailable, NoResponders, PermissionDenied
+
+
+class Status(Enum):
+    """What a delivery is."""
+
+    MESSAGE = auto()
+    NO_RESPONDERS = auto()
+    DENIED = auto()
+    DISCONNECTED = auto()
+
+
+class Delivery(msgspec.Struct, gc=False):
+    """Something that arrived on a subscription or an inbox."""
+
+    subject: str
+    payload: bytes = b""
+    reply: str = ""
+    status: Status = Status.MESSAGE
+
+
+Handler = Callable[[Delivery], None]
+
+
+class Switchboard(Protocol):
+    """The connection as an inbox sees it."""
+
+    def post(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """Send a message."""
+
+    def watch(self, subject: str, inbox: "Inbox") -> None:
+        """Tell an inbox if the broker denies this subject."""
+
+    def unwatch(self, subject: str, inbox: "Inbox") -> None:
+        """Stop telling."""
+
+    def drop_inbox(self, token: str) -> None:
+        """Let replies to an inbox land nowhere."""
+
+
+class Inbox:
+    """A private reply subject for one request; a context manager that closes it."""
+
+    __slots__ = ("_asked", "_bus", "handler", "subject", "token")
+
+    def __init__(self, bus: Switchboard, token: str, subject: str, handler: Handler) -> None:
+        self.token, self.subject, self.handler = token, subject, handler
+        self._bus = bus
+        self._asked = ""
+
+    def ask(self, subject: str, payload: bytes) -> None:
+        """Send a request whose replies come to this inbox (raises as ``Bus.post``)."""
+        self._bus.unwatch(self._asked, self)
+        self._asked = subject
+        self._bus.watch(subject, self)
+        self._bus.post(subject, payload, self.subject)
+
+    def close(self) -> None:
+        """Let later replies land nowhere."""
+        self._bus.unwatch(self._asked, self)
+        self._bus.drop_inbox(self.token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def raise_for_status(delivery: Delivery, subject: str) -> None:
+    """Turn a delivery that is no message into the matching ``BusError``."""
+    match delivery.status:
+        case Status.NO_RESPONDERS:
+            raise NoResponders(f"nobody listens on {subject}")
+        case Status.DENIED:
+            raise PermissionDenied(f"these credentials may not use {subject}")
+        case Status.DISCONNECTED:
+            raise BusUnavailable("the connection to the broker was lost")
