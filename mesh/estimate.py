@@ -29,13 +29,18 @@ class ModelHistory:
 
     def __init__(self, window: int = 64) -> None:
         self._outputs: deque[int] = deque(maxlen=window)
-        self._median: int | None = None
+        self._median = DEFAULT_OUTPUT_TOKENS
+        self._until_median = 1
         self._chars_per_token = CHARS_PER_TOKEN
 
     def learn(self, chars: int, messages: int, usage: Usage) -> None:
         """Take in a finished request; the density moves by a tenth of each observation."""
         self._outputs.append(usage.completion_tokens)
-        self._median = None
+        self._until_median -= 1
+        if self._until_median == 0:
+            self._median = max(1, round(median(self._outputs)))
+            # Early answers move it each time, later ones every few: sorting costs every request.
+            self._until_median = max(1, len(self._outputs) // 4)
         text_tokens = usage.prompt_tokens - messages * TOKENS_PER_MESSAGE
         if text_tokens > 0 and chars > 0:
             observed = min(8.0, max(0.5, chars / text_tokens))
@@ -47,10 +52,6 @@ class ModelHistory:
 
     def output_tokens(self) -> int:
         """Return the median length of recent answers, or a default without any."""
-        if not self._outputs:
-            return DEFAULT_OUTPUT_TOKENS
-        if self._median is None:
-            self._median = max(1, round(median(self._outputs)))
         return self._median
 
 

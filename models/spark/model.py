@@ -21,9 +21,9 @@ class Shape:
 
     vocabulary: int = 2048
     width: int = 192
-    layers: int = 6
+    layers: int = 5
     heads: int = 6
-    feed_forward: int = 544
+    feed_forward: int = 512
     context: int = 2048
     rope_base: float = 10_000.0
     norm_eps: float = 1e-5
@@ -119,8 +119,13 @@ class Spark(nn.Module):
             if weight.dim() > 1:
                 nn.init.normal_(weight, std=residual if name.endswith(RESIDUAL) else 0.04)
 
+    def compile_blocks(self) -> None:
+        """Fuse the small operations of a block; about a third faster on a CPU."""
+        for block in self.blocks:
+            block.compile(dynamic=True)
+
     def hidden(self, tokens: Tensor) -> Tensor:
-        """The stream after the last norm, for tokens [batch, time]."""
+        """Compute the stream after the last norm, for tokens [batch, time]."""
         x = self.embedding(tokens)
         table = self.rotary[:, : tokens.shape[1]]
         for block in self.blocks:
