@@ -1,9 +1,8 @@
 """A backend service that asks the mesh through the Python client.
 
-Run beside ``mesh up``; both values are in STATE/run.json:
+Beside ``mesh up`` it needs no more than this; elsewhere set MESH_NATS and MESH_CREDS:
 
-    MESH_NATS=nats://127.0.0.1:4222 MESH_CREDS=STATE/creds/client.nk \
-        python examples/backend_service.py [MODEL]
+    python examples/backend_service.py [MODEL]
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 ::
 
-    async with mesh.connect("nats://broker:4222", creds="client.nk") as m:
+    async with mesh.connect() as m:
         answer = await m.chat("spark", "What is an edge worker?")
         async for delta in m.chat_stream("spark", "Tell me a story."):
             print(delta.text, end="")
