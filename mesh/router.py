@@ -256,11 +256,13 @@ class Router:
         now = self._clock()
         if demand.line is Line.WAITING and now >= journey.overdue_at:
             demand.line = Line.OVERDUE
-        elif self._fleet.has(demand.model, demand.tiers):
-            return None
-        elif now >= journey.absent_until:
+        if not self._fleet.has(demand.model, demand.tiers) and now >= journey.absent_until:
             raise NoCapacity(f"no worker serves {demand.model} at the moment", retry_after=5.0)
-        self._serve_line(demand.model)
+        # Room wakes the heads of the line; what else may move a request is looked at here: the
+        # cloud, for one that is overdue wherever it stands, and a model that came or went.
+        again = self._place(demand)
+        if not isinstance(again, Wait):
+            ticket.settle(again)
         return ticket.settled_now()
 
     def _serve_line(self, model: str) -> None:

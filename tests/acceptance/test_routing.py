@@ -108,6 +108,24 @@ async def test_waiting_too_long_overflows_with_wait(tmp_path: Path) -> None:
     assert (completion.tier, completion.fallback) == (Tier.CLOUD, "wait")
 
 
+async def test_overdue_request_overflows_wherever_it_stands(tmp_path: Path) -> None:
+    """A request that waits behind others that may not use the cloud goes there in its time."""
+    patient = RouterSettings(max_wait=0.3, limits=Limits(queue_threshold=100))
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker, settings=SLOW),
+        scripted_worker(broker, "cloud1", Tier.CLOUD, CLOUD),
+        router_of(broker, "scripted", workers=2, settings=patient) as (router, _),
+        hold(router),
+    ):
+        stays = chat(policy=Policy.EDGE_ONLY, deadline_ms=5_000)
+        ahead = asyncio.ensure_future(complete(router, stays))
+        await until(lambda: router.waiting("scripted") == 1)
+        completion = await complete(router, chat(deadline_ms=600_000))
+        ahead.cancel()
+    assert (completion.tier, completion.fallback) == (Tier.CLOUD, "wait")
+
+
 async def test_predicted_miss_overflows_with_deadline(tmp_path: Path) -> None:
     """A deadline below what the edge can do sends the request to the cloud at once."""
     async with (
