@@ -64,7 +64,7 @@ def show(
             elif watch.watch:
                 await _follow(view, fleet)
             else:
-                Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(view.table(fleet))
+                _print_table(view.table(fleet))
 
     run(main, log)
 
@@ -72,6 +72,13 @@ def show(
 def _print_json(records: list[Any]) -> None:
     text = msgspec.json.format(msgspec.json.encode(records)).decode()
     sys.stdout.write(text + "\n")
+
+
+def _print_table(table: Table) -> None:
+    if not table.row_count:
+        sys.stderr.write("no worker is there now\n")
+        return
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 
 async def _follow(view: View, fleet: Fleet) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-from cli.bus import bus_settings
+from cli.bus import bus_settings, key_role
 from cli.checks.broker import (
     check_connection,
     check_keys,
@@ -78,7 +78,8 @@ async def _check_given(bus: BusOptions) -> list[Finding]:
     if bus.nats is None:
         return []
     files = [bus.creds] if bus.creds else []
-    return [check_keys(files), await check_connection(bus_settings(bus, Path(), Role.CLIENT))]
+    way = bus_settings(bus, Path(), key_role(bus.creds, Role.CLIENT))
+    return [check_keys(files), await check_connection(way)]
 
 
 def _print(findings: Sequence[Finding], output: OutputOptions) -> None:

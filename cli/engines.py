@@ -1,5 +1,6 @@
 """From flags to the engines of an edge worker."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +16,13 @@ DEMO = "spark"
 def model_files(names: Sequence[str]) -> list[Path]:
     """Return the files of the models that were named, the bundled demo model if none was.
 
-    Raises ``UsageError`` for a model that is not there.
+    Raises ``UsageError`` for a model that is not there, and for two that go by the same name.
     """
-    return [_model_file(name) for name in names or (DEMO,)]
+    files = [_model_file(name) for name in names or (DEMO,)]
+    doubled = [name for name, count in Counter(file.stem for file in files).items() if count > 1]
+    if doubled:
+        raise UsageError(f"--model: two files are called {doubled[0]}, as their models")
+    return files
 
 
 def is_demo(options: EngineOptions) -> bool:
@@ -31,8 +36,9 @@ def _model_file(name: str) -> Path:
     if file.is_file():
         return file.absolute()
     known = ", ".join(path.stem for path in sorted(MODELS.glob("*/*.gguf"))) or "none"
+    wrong = "a folder" if file.is_dir() else "no such file"
     raise UsageError(
-        f"--model {name}: no such file; give the path of a GGUF file, "
+        f"--model {name}: {wrong}; give the path of a GGUF file, "
         f"or the name of a bundled model ({known})"
     )
 

@@ -76,11 +76,14 @@ def _keys(file: Path | None) -> tuple[ApiKey, ...]:
         lines = file.expanduser().read_text().splitlines()
     except OSError as error:
         raise UsageError(f"--api-keys {file}: {error.strerror}") from error
-    return tuple(
+    keys = tuple(
         _key(file, number, line)
         for number, line in enumerate(lines, 1)
         if line.strip() and not line.startswith("#")
     )
+    if not keys:  # No keys would mean that anybody may ask, which a file of keys never means.
+        raise UsageError(f"--api-keys {file}: holds no key")
+    return keys
 
 
 def _key(file: Path, number: int, line: str) -> ApiKey:

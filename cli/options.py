@@ -124,7 +124,8 @@ class EngineOptions:
     slots: PositiveInt = 4
     """Requests computed at the same time."""
     context: NonNegativeInt = 0
-    """Tokens per request, prompt and answer together; 0: what the model was made for."""
+    """Tokens per request, prompt and answer together, never more than the model was made for;
+    0: as many as that, at most 4096."""
     threads: NonNegativeInt = 0
     """Threads per model; 0: one per physical core."""
     gpu_layers: int = -1

@@ -43,7 +43,7 @@ class Usage:
             yield "Another machine joins with this line, once the credentials file is there:"
         else:
             yield "More workers join with this line, from other machines after a restart with"
-            yield "--nats-listen 0.0.0.0:4222:"
+            yield f"--nats-listen 0.0.0.0:{self.nats.rpartition(':')[2]}:"
         yield f"  {join}"
         yield "Ctrl-C drains and stops."
 

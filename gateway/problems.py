@@ -106,6 +106,7 @@ _STATUS: Final[Mapping[FailureCode, int]] = MappingProxyType(
         FailureCode.BUSY: 429,
         FailureCode.DRAINING: 503,
         FailureCode.WORKER_LOST: 502,
+        FailureCode.LINE_LOST: 502,
         FailureCode.ENGINE_CRASHED: 502,
         FailureCode.OUT_OF_MEMORY: 503,
         FailureCode.QUARANTINED: 500,

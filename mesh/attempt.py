@@ -18,6 +18,7 @@ from mesh.errors import (
     Busy,
     Cancelled,
     DeadlineExceeded,
+    LineLost,
     MeshError,
     Refused,
     WorkerLost,
@@ -58,12 +59,15 @@ class Attempt:
         self._heard_at = self._deadline = clock()
         self._answered = False
         self._over = False
+        self._disturbed = False
+        """Our own connection broke meanwhile, so what is missing is not the worker's fault."""
 
     def send(self, request: InferRequest, router: str, deadline: float) -> None:
         """Dispatch the request; what comes of it shows in ``next``."""
         now = self._clock()
         dispatch = Dispatch(
             attempt=self._inbox.token + router,
+            incarnation=self.seat.node.advert.incarnation,
             router=router,
             remaining_ms=remaining_ms(deadline, now),
             request=request,
@@ -98,11 +102,11 @@ class Attempt:
             self.seat.node.suspect = True
             self._fail(Unanswered(f"worker {self.seat.node.key[1]} did not answer"))
         elif silent > LOST_AFTER:
-            self._fail(WorkerLost(f"worker {self.seat.node.key[1]} fell silent"))
+            self._fail(self._lost(f"worker {self.seat.node.key[1]} fell silent"))
 
-    def excuse_silence(self) -> None:
-        """Count the worker as heard of just now, after this process itself stood still."""
-        self._heard_at = self._clock()
+    def excuse_silence(self, seconds: float) -> None:
+        """Do not count time in which this process itself stood still."""
+        self._heard_at = min(self._heard_at + seconds, self._clock())
 
     def close(self) -> None:
         """Free the worker's slot if it still computes, and let late frames land nowhere."""
@@ -132,8 +136,8 @@ class Attempt:
             return
 
     def _on_delivery(self, delivery: Delivery) -> None:
-        if self._over:
-            return
+        if self._over or self._failure is not None:
+            return  # Nothing may follow what was lost.
         if delivery.status is not Status.MESSAGE:
             self._on_trouble(delivery)
             return
@@ -146,7 +150,7 @@ class Attempt:
         if frame.seq < self._next_seq:
             return
         if frame.seq > self._next_seq:
-            self._fail(WorkerLost(f"frames of worker {self.seat.node.key[1]} were lost"))
+            self._fail(self._lost(f"frames of worker {self.seat.node.key[1]} were lost"))
             return
         self._next_seq += 1
         self._take(frame)
@@ -180,6 +184,7 @@ class Attempt:
 
     def _on_trouble(self, delivery: Delivery) -> None:
         if delivery.status is Status.DISCONNECTED and self._answered:
+            self._disturbed = True
             return  # The stream goes on after a quick reconnect, or a gap or silence ends it.
         if delivery.status is Status.NO_RESPONDERS:
             self._fleet.drop(self.seat.node)
@@ -187,6 +192,9 @@ class Attempt:
             raise_for_status(delivery, subjects.work(*self.seat.node.key, "infer"))
         except BusError as error:
             self._fail(error)
+
+    def _lost(self, message: str) -> MeshError:
+        return LineLost() if self._disturbed else WorkerLost(message)
 
     def _answer(self) -> None:
         if not self._answered:

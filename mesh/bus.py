@@ -80,6 +80,9 @@ class Subscription:
             await self._live.unsubscribe()
 
 
+DIAL_WITHIN = 4.0
+"""Seconds for one try to connect and subscribe; the broker may go away again meanwhile."""
+
 _DENIED = re.compile(
     r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE
 )
@@ -176,12 +179,15 @@ class Bus:
         return subscription
 
     async def flush(self) -> None:
-        """Wait until everything posted so far has reached the broker."""
+        """Wait until everything posted so far has reached the broker, or is lost."""
         while self._outbox and self.connected:
             self._wake.set()
             await asyncio.sleep(0)
         if self._client is not None and self.connected:
-            await _settle(self._client)
+            try:
+                await _settle(self._client)
+            except (OSError, nats.errors.Error) as error:
+                log.debug("bus.unflushed", error=str(error))
 
     def forget(self, subscription: Subscription) -> None:
         """Do not restore a subscription after a reconnect."""
@@ -222,8 +228,11 @@ class Bus:
             task_status.started()
             while True:
                 await self._closed.wait()
-                self._on_lost()
-                await self._redial()
+                self._closed.clear()
+                # A client that was given up may report its end when another is up already.
+                if not self.connected:
+                    self._on_lost()
+                    await self._redial()
 
     async def close(self) -> None:
         """Send what is queued and leave."""
@@ -257,21 +266,26 @@ class Bus:
 
     async def _dial(self) -> bool:
         client = Client()
-        self._closed.clear()
         try:
-            await client.connect(**self._options())
+            async with asyncio.timeout(DIAL_WITHIN):
+                await client.connect(**self._options())
+                await self._restore(client)
         except (OSError, TimeoutError, nats.errors.Error) as error:
             await client.close()
             if _UNAUTHORISED.search(str(error)):
                 raise PermissionDenied(self._rejection()) from None
             self._last_error = error
             return False
+        return self.connected
+
+    async def _restore(self, client: Client) -> None:
+        """Subscribe to everything; what is added meanwhile sees the client and opens itself."""
         self._client = client
+        restored = tuple(self._subscriptions)
         await client.subscribe(self._inbox_root + "*", cb=self._on_reply)
-        for subscription in self._subscriptions:
+        for subscription in restored:
             await subscription.open_on(client)
         await _settle(client)
-        return True
 
     def _rejection(self) -> str:
         source = f"credentials in {self._settings.creds}" if self._settings.creds else "no creds"

@@ -22,6 +22,7 @@
     │   └── NoCapacity
     ├── AttemptFailed              work had begun and was lost
     │   ├── WorkerLost
+    │   ├── LineLost
     │   ├── EngineCrashed
     │   ├── OutOfMemory
     │   ├── Quarantined
@@ -168,6 +169,12 @@ class AttemptFailed(MeshError):
 
 class WorkerLost(AttemptFailed):
     """The worker vanished before the answer was complete."""
+
+
+class LineLost(AttemptFailed):
+    """The connection to the broker broke while the answer was on its way."""
+
+    code = FailureCode.LINE_LOST
 
 
 class EngineCrashed(AttemptFailed):

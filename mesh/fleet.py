@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mesh import subjects
 from mesh.bus import Bus
 from mesh.clock import Clock, monotonic
+from mesh.errors import BusUnavailable
 from mesh.inbox import Delivery
 from mesh.seats import Group, Node, Seat
 from schemas.fleet import Advert, ModelState, Tier
@@ -57,8 +58,11 @@ class Fleet:
         for tier in Tier:
             await bus.subscribe(subjects.all_capacity(tier), self._on_advert)
         await bus.flush()
-        for tier in Tier:
-            bus.post(subjects.roll_call(tier), b"{}")
+        try:
+            for tier in Tier:
+                bus.post(subjects.roll_call(tier), b"{}")
+        except BusUnavailable:
+            return  # The adverts come by themselves, a second after the broker.
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call ``listener(model)`` whenever room for a model may have appeared or vanished."""
@@ -108,18 +112,18 @@ class Fleet:
         for node in [node for node in self._nodes.values() if node.seen_at < horizon]:
             self.drop(node)
 
-    def refresh(self) -> None:
-        """Count everyone as heard of just now, after this process itself stood still."""
+    def excuse_silence(self, seconds: float) -> None:
+        """Do not count time in which this process itself stood still."""
         now = self._clock()
         for node in self._nodes.values():
-            node.seen_at = now
+            node.seen_at = min(node.seen_at + seconds, now)
 
     def room(self, seat: Seat, slots_free: int) -> None:
-        """Take over a worker's own count of free slots from one of its frames."""
+        """Take over a worker's own count of free slots from one of its frames, if it told one."""
         if slots_free >= 0:
             seat.slots_free = slots_free
-            if slots_free > 0:
-                self._tell(seat.status.name)
+        if seat.free > 0:
+            self._tell(seat.status.name)
 
     def group(self, model: str, tier: Tier) -> Group:
         """Return the seats for a model on a tier; an empty group if there are none."""
@@ -128,6 +132,10 @@ class Fleet:
     def seats(self, model: str, tier: Tier) -> Sequence[Seat]:
         """Return every seat for a model on live workers of a tier."""
         return self.group(model, tier).seats
+
+    def tiers_with_room(self, model: str) -> set[Tier]:
+        """Return the tiers on which a worker has a slot for a model now."""
+        return {tier for tier in Tier if self.group(model, tier).open}
 
     def nodes(self) -> list[Node]:
         """Return the live workers, by tier and name."""

@@ -8,6 +8,7 @@ from mesh.errors import (
     BusUnavailable,
     DeadlineExceeded,
     EngineCrashed,
+    LineLost,
     MeshError,
     PermissionDenied,
     Quarantined,
@@ -51,6 +52,12 @@ class Journey:
             self.overdue_at = now + min((self.deadline - now) * share, longest)
             self.absent_until = now + PATIENCE_FOR_ABSENT
 
+    def is_absent(self, now: float, *, present: bool) -> bool:
+        """Tell whether the model has been gone for too long; ``present``: someone serves it."""
+        if present:
+            self.absent_until = now + PATIENCE_FOR_ABSENT
+        return now >= self.absent_until
+
     def after(self, error: MeshError, node: Node) -> None:
         """Note a failed attempt; raises if the request must not be tried again."""
         if isinstance(error, RequestError | PermissionDenied | BusUnavailable):
@@ -69,7 +76,8 @@ class Journey:
             ) from error
         if self._attempts >= MAX_ATTEMPTS:
             raise error
-        self._exclude(error, node)
+        if not isinstance(error, LineLost):
+            self._exclude(error, node)
 
     def out_of_time(self) -> MeshError:
         """Return the error of a request whose deadline passed while it waited."""

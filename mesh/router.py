@@ -9,8 +9,10 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 import anyio
 import structlog
@@ -53,7 +55,11 @@ LEASE_EVERY = 0.5
 """Seconds between leases; a worker drops attempts of a router unheard of for 2 s."""
 LONGEST_DEADLINE = 870.0
 """Seconds; the broker lets a worker answer for 900 (``BrokerSettings.longest_answer``)."""
-STALLED_AFTER = 1.0
+LOOK_AHEAD = 16
+"""How many of those in line are looked at for a free slot; everyone looks again every second."""
+MOST_TOKENS = 1 << 24
+"""Tokens of output that an estimate reckons with; a client's integer may be of any size."""
+STALLED_AFTER = 0.1
 """A tick this late means that this process stood still: silence proves nothing then."""
 
 
@@ -191,19 +197,20 @@ class Router:
                     journey.after(error, seat.node)
 
     def _begin(self, request: InferRequest) -> Journey:
-        seconds = self._settings.default_deadline
+        seconds = min(self._settings.default_deadline, LONGEST_DEADLINE)
         if request.deadline_ms is not None:
-            seconds = request.deadline_ms / 1000
-        deadline = self._clock() + min(seconds, LONGEST_DEADLINE)
+            # Limited before the division: a client's integer may be too large for a float.
+            seconds = max(0, min(request.deadline_ms, int(LONGEST_DEADLINE * 1000))) / 1000
+        deadline = self._clock() + seconds
         history = self._history(request.model)
-        output = request.max_tokens
+        output = history.output_tokens() if request.max_tokens is None else request.max_tokens
         demand = Demand(
             model=request.model,
             policy=request.policy,
             prompt_tokens=history.prompt_tokens(
                 estimate.prompt_chars(request), len(request.messages)
             ),
-            output_tokens=history.output_tokens() if output is None else output,
+            output_tokens=max(0, min(output, MOST_TOKENS)),
             deadline=deadline,
             needs=_needs(request),
         )
@@ -256,30 +263,35 @@ class Router:
         now = self._clock()
         if demand.line is Line.WAITING and now >= journey.overdue_at:
             demand.line = Line.OVERDUE
-        if not self._fleet.has(demand.model, demand.tiers) and now >= journey.absent_until:
+        if journey.is_absent(now, present=self._fleet.has(demand.model, demand.tiers)):
             raise NoCapacity(f"no worker serves {demand.model} at the moment", retry_after=5.0)
-        # Room wakes the heads of the line; what else may move a request is looked at here: the
-        # cloud, for one that is overdue wherever it stands, and a model that came or went.
-        again = self._place(demand)
-        if not isinstance(again, Wait):
+        # Room wakes the line; what else may move a request is looked at here: the cloud, for one
+        # that is overdue, and a model that came, failed or went.
+        self._serve_line(demand.model)
+        if not ticket.decision.done() and not isinstance(again := self._place(demand), Wait):
             ticket.settle(again)
         return ticket.settled_now()
 
     def _serve_line(self, model: str) -> None:
         """Give seats to those who wait, while there are any."""
         line = self._lines.get(model)
-        served = line is not None
-        while line and served:
-            served = False
-            for ticket in line.heads():
-                decision = place(
-                    ticket.demand, self._fleet, self._clock(), len(line), self._settings.limits
-                )
-                if not isinstance(decision, Wait):
-                    line.serve(ticket)
-                    ticket.settle(decision)
-                    served = True
-                    break
+        while line and (tiers := self._fleet.tiers_with_room(model)):
+            if not self._serve_next(line, tiers):
+                return
+
+    def _serve_next(self, line: WaitingLine[_Ticket], tiers: AbstractSet[Tier]) -> bool:
+        """Give a seat to the first in line who can use one of these tiers.
+
+        Not to the first alone: one who waits for the cloud does not hold up those for the edge.
+        """
+        able = (ticket for ticket in line if not tiers.isdisjoint(ticket.demand.tiers))
+        for ticket in islice(able, LOOK_AHEAD):
+            decision = self._place(ticket.demand)
+            if not isinstance(decision, Wait):
+                line.serve(ticket)
+                ticket.settle(decision)
+                return True
+        return False
 
     def _history(self, model: str) -> ModelHistory:
         return self._histories.get(model) or ModelHistory()
@@ -293,10 +305,11 @@ class Router:
         while True:
             await asyncio.sleep(TICK)
             now = self._clock()
-            if now - last > STALLED_AFTER:
-                self._fleet.refresh()
+            stalled = now - last - TICK
+            if stalled > STALLED_AFTER:
+                self._fleet.excuse_silence(stalled)
                 for attempt in self._attempts:
-                    attempt.excuse_silence()
+                    attempt.excuse_silence(stalled)
             last = now
             self._fleet.prune()
             for attempt in tuple(self._attempts):

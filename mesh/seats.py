@@ -128,6 +128,8 @@ class Seat:
         self._group.open.pop(self, None)
         self._group.slots -= self.status.slots
         self._group.warm -= bool(self.warm)
+        # Attempts that are still under way keep counting, but for nobody who looks for room.
+        self._group = Group()
 
     def regroup(self) -> None:
         """Sort the seat among those with room, or not."""

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from mesh import subjects
 from mesh.answer import Output
 from mesh.bus import Bus
-from mesh.errors import BusError, InvalidRequest, MeshError, QueueFull
+from mesh.errors import BusError, InternalError, InvalidRequest, MeshError, QueueFull
 from mesh.inbox import Delivery
 from mesh.router import Router
 from schemas.frames import Done, Failed
@@ -59,7 +59,9 @@ class InferService:
             self._post(delivery.reply, _failed(error, seq=0))
             return
         assert self._tasks is not None, "requests arrive only while running"  # noqa: S101
-        self._tasks.start_soon(self._serve, request, delivery.reply)
+        # Known from here on: an equal id or a cancel may be the very next message.
+        scope = self._running[request.id] = anyio.CancelScope()
+        self._tasks.start_soon(self._serve, request, delivery.reply, scope)
 
     def _admit(self, payload: bytes) -> InferRequest:
         if len(self._running) >= MAX_RUNNING:
@@ -73,10 +75,9 @@ class InferService:
         request_id = request.id or f"req_{secrets.token_hex(12)}"
         return replace(request, id=request_id, policy=self._cap(request.policy))
 
-    async def _serve(self, request: InferRequest, reply: str) -> None:
+    async def _serve(self, request: InferRequest, reply: str, scope: anyio.CancelScope) -> None:
         seq = 0
-        with anyio.CancelScope() as scope:
-            self._running[request.id] = scope
+        with scope:
             try:
                 async with self._router.open(request) as answer:
                     if request.stream:
@@ -87,6 +88,10 @@ class InferService:
                         self._post(reply, await answer.completion())
             except MeshError as error:
                 self._post(reply, _failed(error, seq))
+            except Exception:
+                # One request must not end the service for all others.
+                log.exception("request.crashed", request_id=request.id)
+                self._post(reply, _failed(InternalError(), seq))
             finally:
                 del self._running[request.id]
 

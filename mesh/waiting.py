@@ -3,9 +3,8 @@
 Pure: the router decides when to look; nothing here knows about time or tasks.
 """
 
-import heapq
 import itertools
-from collections import deque
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -21,44 +20,39 @@ class WaitingLine(Generic[T]):
 
     def __init__(self) -> None:
         self._tenants: dict[str, list[tuple[float, int, T]]] = {}
-        self._turns: deque[str] = deque()
+        """Each tenant's requests, soonest deadline first; the tenants in the order of their turns,
+        none without requests."""
         self._arrivals = itertools.count()
-        self._gone: set[int] = set()
-        self._places: dict[int, tuple[int, str]] = {}
+        self._places: dict[int, tuple[str, tuple[float, int]]] = {}
 
     def __len__(self) -> int:
         return len(self._places)
 
+    def __iter__(self) -> Iterator[T]:
+        """Yield everyone in the order of service; nobody may come or go meanwhile."""
+        for requests in self._tenants.values():
+            for _, _, item in requests:
+                yield item
+
     def add(self, item: T, tenant: str, deadline: float) -> None:
         """Put an item (compared by identity) in line."""
         arrival = next(self._arrivals)
-        if tenant not in self._tenants:
-            self._tenants[tenant] = []
-            self._turns.append(tenant)
-        heapq.heappush(self._tenants[tenant], (deadline, arrival, item))
-        self._places[id(item)] = (arrival, tenant)
+        insort(self._tenants.setdefault(tenant, []), (deadline, arrival, item))
+        self._places[id(item)] = (tenant, (deadline, arrival))
 
     def remove(self, item: T) -> None:
         """Take an item that gave up out of the line; one that is not in it is ignored."""
-        arrival, _ = self._places.pop(id(item), (None, ""))
-        if arrival is not None:
-            self._gone.add(arrival)
+        if id(item) not in self._places:
+            return
+        tenant, place = self._places.pop(id(item))
+        requests = self._tenants[tenant]
+        del requests[bisect_left(requests, place)]
+        if not requests:
+            del self._tenants[tenant]
 
     def serve(self, item: T) -> None:
         """Take a served item out and move its tenant behind the others."""
-        tenant = self._places[id(item)][1]
+        tenant = self._places[id(item)][0]
         self.remove(item)
-        self._turns.remove(tenant)
-        self._turns.append(tenant)
-
-    def heads(self) -> Iterator[T]:
-        """Yield the first item of each tenant, in the order of their turns."""
-        for tenant in tuple(self._turns):
-            heap = self._tenants[tenant]
-            while heap and heap[0][1] in self._gone:
-                self._gone.discard(heapq.heappop(heap)[1])
-            if heap:
-                yield heap[0][2]
-            else:
-                del self._tenants[tenant]
-                self._turns.remove(tenant)
+        if tenant in self._tenants:
+            self._tenants[tenant] = self._tenants.pop(tenant)

@@ -21,6 +21,7 @@ class FailureCode(StrEnum):
     DRAINING = "draining"
     # A worker or its engine.
     WORKER_LOST = "worker_lost"
+    LINE_LOST = "line_lost"
     ENGINE_CRASHED = "engine_crashed"
     OUT_OF_MEMORY = "out_of_memory"
     QUARANTINED = "quarantined"

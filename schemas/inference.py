@@ -106,7 +106,8 @@ class Dispatch(Message, frozen=True, kw_only=True):
 
     attempt: unique per try, the key for cancel. router: the sender's incarnation, whose leases keep
     the attempt alive. remaining_ms: time left when sent. emitted: token ids already shown to the
-    client, to be replayed when an attempt is resumed.
+    client, to be replayed when an attempt is resumed. incarnation: of the worker that is meant,
+    because two may go by one name (empty: whoever listens).
     """
 
     attempt: str
@@ -114,6 +115,7 @@ class Dispatch(Message, frozen=True, kw_only=True):
     remaining_ms: int
     request: InferRequest
     emitted: tuple[int, ...] = ()
+    incarnation: str = ""
 
 
 class Cancel(Message, frozen=True, kw_only=True):

@@ -175,6 +175,8 @@ class Agent:
         except UNREADABLE as error:
             self._refuse(delivery.reply, InvalidRequest(f"malformed dispatch: {error}"))
             return
+        if work.incarnation not in ("", self._incarnation):
+            return  # It is for a namesake, who hears it too, or for one who was here before.
         name = work.request.model
         engine = self._engines.get(name)
         error_ = self._refusal(name, engine, work)
@@ -284,9 +286,12 @@ class Agent:
         return max(0, status.slots - self._taken[status.name])
 
     async def _sweep(self) -> None:
+        last = self._clock()
         while True:
             await asyncio.sleep(SWEEP_EVERY)
             now = self._clock()
+            self._excuse_silence(now - last - SWEEP_EVERY, now)
+            last = now
             for running in tuple(self._running.values()):
                 if now - self._heard.get(running.router, now) > LEASE_LASTS:
                     log.info("attempt.unleased", request_id=running.work.request.id)
@@ -296,6 +301,11 @@ class Agent:
             alive = {running.router for running in self._running.values()}
             for router in self._heard.keys() - alive:
                 del self._heard[router]
+
+    def _excuse_silence(self, seconds: float, now: float) -> None:
+        """Do not count time in which this process itself stood still."""
+        for router, heard_at in self._heard.items():
+            self._heard[router] = min(heard_at + max(0.0, seconds), now)
 
     async def _advertise(self) -> None:
         while True:

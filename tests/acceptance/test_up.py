@@ -8,12 +8,13 @@ import signal
 import socket
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
 from tests.support.command import Up, finished, running_up, started
 from tests.support.faulty_upstream import faulty_upstream
-from tests.support.wait import until
+from tests.support.wait import until, until_async
 
 HELLO = {"model": "scripted", "messages": [{"role": "user", "content": "Hello!"}]}
 
@@ -45,7 +46,7 @@ async def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
     async with running_up(tmp_path, "--scripted-ttft-ms=1000") as mesh:
         family = mesh.family()
         request = asyncio.create_task(mesh.ask(HELLO))
-        await until(lambda: _slots_taken(mesh) == 1)
+        await until_async(lambda: _computing(mesh))
         mesh.command.process.send_signal(signal.SIGTERM)
         status, answer = await request
         assert (status, answer["choices"][0]["finish_reason"]) == (200, "stop")
@@ -55,12 +56,14 @@ async def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
         assert "Traceback" not in mesh.command.err
 
 
-def _slots_taken(mesh: Up) -> int:
-    """Return how many connections the gateway serves: the request has arrived once it has one."""
-    gateway = psutil.Process(mesh.pid("gateway"))
-    port = int(mesh.run.base_url.rsplit(":", 1)[1].split("/")[0])
-    established = [c for c in gateway.net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED]
-    return sum(connection.laddr.port == port for connection in established)
+async def _computing(mesh: Up) -> bool:
+    """Tell whether a worker computes a request, so that a drain must let it finish."""
+    url = f"{mesh.run.base_url.removesuffix('/v1')}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        figures = dict(
+            re.findall(r"^(mesh_slots(?:_free)?)\{.*\} (.+)$", await response.text(), re.MULTILINE)
+        )
+    return figures.get("mesh_slots_free") != figures.get("mesh_slots")
 
 
 async def test_a_second_signal_hurries(tmp_path: Path) -> None:
@@ -68,7 +71,7 @@ async def test_a_second_signal_hurries(tmp_path: Path) -> None:
     async with running_up(tmp_path, "--scripted-ttft-ms=60000") as mesh:
         family = mesh.family()
         request = asyncio.create_task(mesh.ask(HELLO))
-        await until(lambda: _slots_taken(mesh) == 1)
+        await until_async(lambda: _computing(mesh))
         mesh.command.process.send_signal(signal.SIGINT)
         await until(lambda: "Draining" in mesh.command.out)
         mesh.command.process.send_signal(signal.SIGINT)

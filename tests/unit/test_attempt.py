@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from mesh import errors
-from mesh.attempt import ACCEPT_WITHIN, LOST_AFTER, OVERTIME, Attempt
+from mesh.attempt import ACCEPT_WITHIN, LOST_AFTER, MAX_UNREAD, OVERTIME, Attempt
 from mesh.bus import Bus
 from mesh.fleet import Fleet
 from mesh.inbox import Delivery, Handler, Inbox, Status
@@ -145,7 +145,7 @@ async def test_an_excused_silence_does_not_count() -> None:
     trial = Try()
     trial.hear(ACCEPTED)
     trial.clock.now += 60
-    trial.attempt.excuse_silence()
+    trial.attempt.excuse_silence(60)
     trial.wait(LOST_AFTER - 61)
     assert await trial.attempt.next() == ACCEPTED
 
@@ -156,7 +156,7 @@ async def test_the_deadline_ends_an_attempt() -> None:
     trial.hear(ACCEPTED)
     for _ in range(60):
         trial.clock.now += 1
-        trial.attempt.excuse_silence()
+        trial.attempt.excuse_silence(1)
     trial.wait(OVERTIME + 0.01)
     await trial.attempt.next()
     with pytest.raises(errors.DeadlineExceeded):
@@ -194,3 +194,26 @@ async def test_a_lost_line_ends_only_what_was_not_answered() -> None:
         handler(Delivery("t", status=Status.DISCONNECTED))
     trial.hear(DONE)
     assert [await trial.attempt.next(), await trial.attempt.next()] == [ACCEPTED, DONE]
+
+
+async def test_nothing_follows_what_was_lost() -> None:
+    """A reader who fell behind gets a clean beginning and the error, never a text with a hole."""
+    trial = Try()
+    trial.hear(ACCEPTED, *(Delta(seq=1 + n, text="x") for n in range(MAX_UNREAD)))
+    assert await trial.attempt.next() == ACCEPTED
+    trial.hear(Delta(seq=1 + MAX_UNREAD, text="after the hole"))
+    for _ in range(MAX_UNREAD - 1):
+        await trial.attempt.next()
+    with pytest.raises(errors.Cancelled):
+        await trial.attempt.next()
+
+
+async def test_frames_lost_with_our_own_line_do_not_blame_the_worker() -> None:
+    """A gap after a reconnect is told apart from a gap of the worker's making."""
+    trial = Try()
+    trial.hear(ACCEPTED)
+    trial.line.handlers[0](Delivery("t", status=Status.DISCONNECTED))
+    trial.hear(Delta(seq=2, text="late"))
+    assert await trial.attempt.next() == ACCEPTED
+    with pytest.raises(errors.LineLost):
+        await trial.attempt.next()

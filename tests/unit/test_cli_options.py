@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from cli.engines import model_files
 from cli.main import COMMANDS, build_app, main
 from cli.options import (
     EngineOptions,
     LogOptions,
     UpstreamOptions,
+    UsageError,
     WorkerOptions,
     arguments,
     keys,
@@ -142,3 +144,48 @@ def test_options_survive_the_way_to_another_command(monkeypatch: pytest.MonkeyPa
     assert engine == options(*words, group="engine")
     assert log == options(*words, group="log")
     assert worker == options(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        (("worker", "--creds=client.nk"), "edge-worker.nk"),
+        (("worker", "--creds=cloud-worker.nk"), "edge-worker.nk"),
+        (
+            ("cloud", "--creds=edge-worker.nk", "--upstream=http://127.0.0.1:1/v1"),
+            "cloud-worker.nk",
+        ),
+        (("gateway", "--creds=edge-worker.nk"), "gateway.nk"),
+        (("gateway", "--creds=gateway.nk", "--policy=edge-only"), "edge-gateway.nk"),
+        (("nodes", "--creds=edge-worker.nk"), "client.nk"),
+    ],
+)
+def test_the_key_of_another_role_is_refused(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], needed: str
+) -> None:
+    """A part says at once whose key it needs, instead of being denied in silence."""
+    assert f"{needed} is needed" in refusal(capsys, *words, "--nats=nats://127.0.0.1:1")
+
+
+def test_a_file_without_api_keys_does_not_open_the_gateway(
+    clean_place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty file of keys is a mistake, never the leave for anybody to ask."""
+    (clean_place / "keys").write_text("# none yet\n\n")
+    words = ("gateway", "--nats=nats://127.0.0.1:1", "--creds=gateway.nk", "--api-keys=keys")
+    assert "holds no key" in refusal(capsys, *words)
+
+
+def test_models_of_one_name_are_refused(clean_place: Path) -> None:
+    """Requests name a model, so two files must not go by the same name."""
+    for folder in ("a", "b"):
+        (clean_place / folder).mkdir()
+        (clean_place / folder / "m.gguf").touch()
+    with pytest.raises(UsageError, match="two files are called m"):
+        model_files(("a/m.gguf", "b/m.gguf"))
+
+
+def test_a_folder_is_no_model(clean_place: Path) -> None:
+    """A folder is told apart from a file that is not there."""
+    with pytest.raises(UsageError, match="a folder"):
+        model_files((str(clean_place),))

@@ -114,3 +114,35 @@ def test_group_knows_who_has_room() -> None:
     assert (with_room(), group.slots) == ({"a"}, 4)
     fleet.drop(fleet.nodes()[0])
     assert (with_room(), group.slots) == (set(), 3)
+
+
+def test_a_worker_that_left_offers_no_room() -> None:
+    """An attempt that ends after its worker was dropped does not bring the seat back."""
+    fleet = fleet_of(advert("gone", model()), advert("here", model()))
+    seat = fleet.seats("m", Tier.EDGE)[0]
+    seat.pending += 1
+    fleet.drop(seat.node)
+    seat.pending -= 1
+    assert [seat.node.key[1] for seat in fleet.group("m", Tier.EDGE).open] == ["here"]
+
+
+def test_room_is_told_even_without_a_count() -> None:
+    """A refusal that names no free slots still gives back the one that was reserved."""
+    fleet = fleet_of(advert("w", model(slots=1)))
+    told: list[str] = []
+    fleet.on_change(told.append)
+    seat = fleet.seats("m", Tier.EDGE)[0]
+    fleet.room(seat, -1)
+    seat.pending += 1
+    fleet.room(seat, -1)
+    assert told == ["m"]
+
+
+def test_own_standstill_is_not_a_workers_silence() -> None:
+    """Time in which this process stood still does not make workers stale."""
+    clock = FakeClock()
+    fleet = fleet_of(advert("w", model()), clock=clock)
+    clock.now += 60
+    fleet.excuse_silence(60)
+    fleet.prune()
+    assert fleet.has("m")

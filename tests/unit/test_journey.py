@@ -3,7 +3,7 @@
 import pytest
 
 from mesh import errors
-from mesh.journey import MAX_DECLINED, Journey
+from mesh.journey import MAX_DECLINED, PATIENCE_FOR_ABSENT, Journey
 from mesh.placement import Demand
 from mesh.seats import Node
 from schemas.fleet import Tier
@@ -85,3 +85,22 @@ def test_visible_output_cannot_be_taken_back() -> None:
     trip.visible = True
     with pytest.raises(errors.WorkerLost):
         trip.after(errors.WorkerLost(), node("a"))
+
+
+def test_patience_begins_when_the_model_goes() -> None:
+    """However long a request has waited for a slot, a restarting worker gets its time."""
+    trip = journey()
+    trip.begin_wait(0.0, share=0.25, longest=5.0)
+    assert not trip.is_absent(60.0, present=True)
+    assert not trip.is_absent(60.0 + PATIENCE_FOR_ABSENT - 1, present=False)
+    assert trip.is_absent(60.0 + PATIENCE_FOR_ABSENT, present=False)
+
+
+def test_a_broken_line_is_not_the_workers_fault() -> None:
+    """After a blip of our own connection the same worker may try again, twice."""
+    trip = journey()
+    trip.after(errors.LineLost(), node("a"))
+    trip.after(errors.LineLost(), node("a"))
+    assert trip.demand.excluded == set()
+    with pytest.raises(errors.LineLost):
+        trip.after(errors.LineLost(), node("a"))

@@ -11,7 +11,7 @@ class Item:
 def served(line: WaitingLine[Item]) -> list[str]:
     """Serve everyone in line and return their names in order."""
     names = []
-    while (item := next(line.heads(), None)) is not None:
+    while (item := next(iter(line), None)) is not None:
         names.append(item.name)
         line.serve(item)
     return names
@@ -47,10 +47,10 @@ def test_removed_items_are_not_served_and_do_not_count() -> None:
     assert len(line) == 0
 
 
-def test_heads_shows_one_per_tenant() -> None:
-    """A head that cannot be placed does not hide other tenants' heads."""
+def test_nobody_hides_those_behind() -> None:
+    """Everyone is shown in the order of service, whoever cannot be placed."""
     line: WaitingLine[Item] = WaitingLine()
     for tenant in "abc":
         line.add(Item(f"{tenant}1"), tenant, 1.0)
         line.add(Item(f"{tenant}2"), tenant, 2.0)
-    assert [item.name for item in line.heads()] == ["a1", "b1", "c1"]
+    assert [item.name for item in line] == ["a1", "a2", "b1", "b2", "c1", "c2"]
