@@ -3,6 +3,8 @@
 import functools
 from pathlib import Path
 
+import structlog
+
 from cli.bus import bus_settings
 from cli.life import Stop, run_role
 from cli.listeners import check_listener
@@ -29,8 +31,10 @@ from mesh.fleet import Fleet
 from mesh.placement import Limits
 from mesh.router import Router, RouterSettings
 from mesh.service import InferService
-from mesh.settings import Address
+from mesh.settings import Address, is_loopback
 from schemas.inference import Policy
+
+log = structlog.get_logger("mesh.gateway")
 
 
 def gateway(
@@ -101,6 +105,8 @@ async def _serve(
     stop: Stop,
 ) -> None:
     await check_listener("--http", Address(settings.host, settings.port))
+    if not (settings.keys or is_loopback(settings.host)):
+        log.warning("gateway.open", host=settings.host, advice="anybody may ask: give --api-keys")
     async with connect(way) as bus:
         fleet = Fleet()
         router = Router(bus, fleet, routing)

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from gateway.auth import Caller
 from gateway.problems import BadRequest, Forbidden
 from mesh.answer import Route
+from mesh.router import LONGEST_DEADLINE
 from schemas.inference import Policy
 
 DEADLINE: Final = "x-mesh-deadline-ms"
@@ -14,7 +15,9 @@ POLICY: Final = "x-mesh-policy"
 CLIENT_TIMEOUTS: Final = ("x-stainless-read-timeout", "x-stainless-timeout")
 """Where the OpenAI SDKs tell their own timeout, in seconds: python, then node."""
 
-MAX_DEADLINE_MS: Final = 24 * 3600 * 1000
+MAX_DEADLINE_MS: Final = int(LONGEST_DEADLINE * 1000)
+LONGEST_HINT: Final = 24 * 3600.0
+"""Seconds; a client's timeout beyond that means that it has none."""
 
 
 def deadline_ms(headers: Mapping[str, str], default: int) -> int:
@@ -48,9 +51,9 @@ def _hinted_deadline(text: str, default: int) -> int:
         seconds = float(text)
     except ValueError:
         return default
-    if not 0 < seconds <= MAX_DEADLINE_MS / 1000:
+    if not 0 < seconds <= LONGEST_HINT:
         return default
-    return max(1, int(seconds * 1000))
+    return max(1, int(min(seconds * 1000, MAX_DEADLINE_MS)))
 
 
 def policy(headers: Mapping[str, str], caller: Caller, gateway: Policy) -> Policy:

@@ -57,6 +57,7 @@ class Attempt:
         self._waiter: asyncio.Future[None] | None = None
         self._next_seq = 0
         self._heard_at = self._deadline = clock()
+        self._incarnation = seat.node.advert.incarnation
         self._answered = False
         self._over = False
         self._disturbed = False
@@ -67,7 +68,7 @@ class Attempt:
         now = self._clock()
         dispatch = Dispatch(
             attempt=self._inbox.token + router,
-            incarnation=self.seat.node.advert.incarnation,
+            incarnation=self._incarnation,
             router=router,
             remaining_ms=remaining_ms(deadline, now),
             request=request,
@@ -98,6 +99,8 @@ class Attempt:
             return
         if now > self._deadline + OVERTIME:
             self._fail(DeadlineExceeded())
+        elif self.seat.node.advert.incarnation != self._incarnation:
+            self._fail(WorkerLost(f"worker {self.seat.node.key[1]} was started anew"))
         elif not self._answered and min(silent, now - self.seat.node.answered_at) > ACCEPT_WITHIN:
             self.seat.node.suspect = True
             self._fail(Unanswered(f"worker {self.seat.node.key[1]} did not answer"))

@@ -217,7 +217,7 @@ class Bus:
                 await self._dial_until_up(longest_pause=0.2)
         except TimeoutError:
             raise BusUnavailable(
-                f"no broker answers at {self._settings.url} ({self._last_error}); start one with "
+                f"no broker answers at {self._settings.url}{self._reason()}; start one with "
                 "`mesh up` or `mesh broker`, or name another with --nats"
             ) from None
 
@@ -288,8 +288,12 @@ class Bus:
         await _settle(client)
 
     def _rejection(self) -> str:
-        source = f"credentials in {self._settings.creds}" if self._settings.creds else "no creds"
-        return f"the broker at {self._settings.url} rejects {source}; give --creds FILE of a role"
+        creds = self._settings.creds
+        what = f"the credentials in {creds}" if creds else "a connection without credentials"
+        return f"the broker at {self._settings.url} rejects {what}; give --creds FILE of a role"
+
+    def _reason(self) -> str:
+        return f" ({self._last_error})" if self._last_error is not None else ""
 
     def _options(self) -> dict[str, Any]:
         self._last_error = None

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from mesh import subjects
 from mesh.answer import Output
 from mesh.bus import Bus
-from mesh.errors import BusError, InternalError, InvalidRequest, MeshError, QueueFull
+from mesh.errors import BusError, Cancelled, InternalError, InvalidRequest, MeshError, QueueFull
 from mesh.inbox import Delivery
 from mesh.router import Router
 from schemas.frames import Done, Failed
@@ -94,6 +94,8 @@ class InferService:
                 self._post(reply, _failed(InternalError(), seq))
             finally:
                 del self._running[request.id]
+        if scope.cancelled_caught:
+            self._post(reply, _failed(Cancelled(), seq))
 
     def _on_cancel(self, delivery: Delivery) -> None:
         try:

@@ -167,3 +167,8 @@ async def test_plain_request_is_cancelled_by_id(tmp_path: Path) -> None:
             assert not isinstance(decode_frame((await started.get()).payload), Beat)
             client.post(subjects.CANCEL, b'{"id":"mine"}')
             await until(lambda: worker.running == 0, within=1)
+            frame = decode_frame((await started.get()).payload)
+            while isinstance(frame, Delta):
+                frame = decode_frame((await started.get()).payload)
+    assert isinstance(frame, Failed)
+    assert frame.code == "cancelled"

@@ -217,3 +217,14 @@ async def test_frames_lost_with_our_own_line_do_not_blame_the_worker() -> None:
     assert await trial.attempt.next() == ACCEPTED
     with pytest.raises(errors.LineLost):
         await trial.attempt.next()
+
+
+async def test_a_worker_started_anew_has_forgotten_its_attempts() -> None:
+    """A new incarnation ends the attempts of the old one at once."""
+    trial = Try()
+    trial.hear(ACCEPTED)
+    trial.fleet.update(advert("w", model(slots=2), incarnation="i2"))
+    trial.wait(0.1)
+    assert await trial.attempt.next() == ACCEPTED
+    with pytest.raises(errors.WorkerLost, match="anew"):
+        await trial.attempt.next()
