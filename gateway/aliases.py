@@ -26,6 +26,8 @@ class Aliases:
 
     def resolve(self, name: str, exists: Callable[[str], bool]) -> str:
         """Return the model to ask for: a named alias first, the catch-all last."""
+        if not self.targets:
+            return name
         target = self.targets.get(name)
         if target is not None:
             return target

@@ -104,7 +104,6 @@ class Bus:
         self._backlog = 0
         self._wake = asyncio.Event()
         self._inboxes: dict[str, Inbox] = {}
-        self._asking: dict[str, set[Inbox]] = {}
         self._tokens = itertools.count()
         nuid = NUID().next().decode()
         self._inbox_root = f"{subjects.INBOX_PREFIX}{settings.role}.{nuid}."
@@ -197,18 +196,6 @@ class Bus:
     def drop_inbox(self, token: str) -> None:
         """Let replies to an inbox land nowhere."""
         self._inboxes.pop(token, None)
-
-    def watch(self, subject: str, inbox: Inbox) -> None:
-        """Tell an inbox if the broker denies this subject."""
-        self._asking.setdefault(subject.lower(), set()).add(inbox)
-
-    def unwatch(self, subject: str, inbox: Inbox) -> None:
-        """Stop telling."""
-        waiting = self._asking.get(subject.lower())
-        if waiting is not None:
-            waiting.discard(inbox)
-            if not waiting:
-                del self._asking[subject.lower()]
 
     async def open(self) -> None:
         """Connect for the first time; raises ``BusUnavailable`` or ``PermissionDenied``."""
@@ -349,10 +336,14 @@ class Bus:
         elif denied is None:
             log.debug("bus.error", error=str(error), kind=type(error).__name__)
         elif denied[1].lower() == "publish":
-            for inbox in tuple(self._asking.get(denied[2].lower(), ())):
-                inbox.handler(Delivery(denied[2], status=Status.DENIED))
+            self._tell_denied(denied[2].lower())
         else:
             log.debug("bus.subscription_denied", subject=denied[2])
+
+    def _tell_denied(self, subject: str) -> None:
+        """Tell whoever asked there; a look at all inboxes, because denials are mistakes."""
+        for inbox in [inbox for inbox in self._inboxes.values() if inbox.asked.lower() == subject]:
+            inbox.handler(Delivery(subject, status=Status.DENIED))
 
     async def _on_closed(self) -> None:
         self._closed.set()

@@ -37,12 +37,6 @@ class Switchboard(Protocol):
     def post(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Send a message."""
 
-    def watch(self, subject: str, inbox: "Inbox") -> None:
-        """Tell an inbox if the broker denies this subject."""
-
-    def unwatch(self, subject: str, inbox: "Inbox") -> None:
-        """Stop telling."""
-
     def drop_inbox(self, token: str) -> None:
         """Let replies to an inbox land nowhere."""
 
@@ -50,23 +44,21 @@ class Switchboard(Protocol):
 class Inbox:
     """A private reply subject for one request; a context manager that closes it."""
 
-    __slots__ = ("_asked", "_bus", "handler", "subject", "token")
+    __slots__ = ("_bus", "asked", "handler", "subject", "token")
 
     def __init__(self, bus: Switchboard, token: str, subject: str, handler: Handler) -> None:
         self.token, self.subject, self.handler = token, subject, handler
         self._bus = bus
-        self._asked = ""
+        self.asked = ""
+        """Where the last request went: the broker denies it by this name."""
 
     def ask(self, subject: str, payload: bytes) -> None:
         """Send a request whose replies come to this inbox (raises as ``Bus.post``)."""
-        self._bus.unwatch(self._asked, self)
-        self._asked = subject
-        self._bus.watch(subject, self)
+        self.asked = subject
         self._bus.post(subject, payload, self.subject)
 
     def close(self) -> None:
         """Let later replies land nowhere."""
-        self._bus.unwatch(self._asked, self)
         self._bus.drop_inbox(self.token)
 
     def __enter__(self) -> Self:

@@ -267,6 +267,8 @@ def _best(demand: Demand, seats: Sequence[Seat]) -> tuple[float, Seat]:
 
     A loaded model comes before one that still loads; ties are broken by load, then by chance.
     """
+    if len(seats) == 1:
+        return _predict(demand, seats[0]), seats[0]
     ranked = (
         (
             seat.status.state is not ModelState.READY,

@@ -67,24 +67,19 @@ class Group:
 class Seat:
     """One model on one worker, and how many attempts it could take now."""
 
-    __slots__ = ("_group", "_pending", "_slots_free", "node", "status", "warm")
+    __slots__ = ("_group", "_pending", "_slots_free", "free", "node", "status", "warm")
 
     def __init__(self, node: Node, status: ModelStatus, group: Group) -> None:
         self.node, self.status, self._group = node, status, group
         self.warm = frozenset(status.warm)
         self._pending = 0
         self._slots_free = status.slots_free
+        self.free = 0
+        """Slots that a new attempt could take."""
         group.seats.append(self)
         group.slots += status.slots
         group.warm += bool(self.warm)
         self.regroup()
-
-    @property
-    def free(self) -> int:
-        """Slots that a new attempt could take."""
-        if self.node.suspect or self.node.advert.draining:
-            return 0
-        return max(0, self._slots_free - self._pending)
 
     @property
     def slots_free(self) -> int:
@@ -132,10 +127,13 @@ class Seat:
         self._group = Group()
 
     def regroup(self) -> None:
-        """Sort the seat among those with room, or not."""
-        if self.free > 0:
+        """Count anew, and sort the seat among those with room, or not."""
+        free = self._slots_free - self._pending
+        if free > 0 and not (self.node.suspect or self.node.advert.draining):
+            self.free = free
             self._group.open[self] = None
         else:
+            self.free = 0
             self._group.open.pop(self, None)
 
 

@@ -26,14 +26,10 @@ class Line:
 
     def open_inbox(self, handler: Handler) -> Inbox:
         self.handlers.append(handler)
-        return Inbox(cast("Bus", self), "t", "_INBOX_gateway.t", handler)
+        return Inbox(self, "t", "_INBOX_gateway.t", handler)
 
     def post(self, subject: str, payload: bytes, reply: str = "") -> None:
         self.posted.append(subject)
-
-    def watch(self, subject: str, inbox: Inbox) -> None: ...
-
-    def unwatch(self, subject: str, inbox: Inbox) -> None: ...
 
     def drop_inbox(self, token: str) -> None: ...
 
