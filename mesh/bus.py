@@ -83,6 +83,9 @@ class Subscription:
 DIAL_WITHIN = 4.0
 """Seconds for one try to connect and subscribe; the broker may go away again meanwhile."""
 
+TRIES_IN_SILENCE = 3
+"""Failed tries after which a person would want to know why nothing happens."""
+
 _DENIED = re.compile(
     r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE
 )
@@ -246,8 +249,11 @@ class Bus:
         log.info("bus.reconnected", url=self._settings.url)
 
     async def _dial_until_up(self, longest_pause: float) -> None:
-        pause = 0.05
+        pause, tries = 0.05, 0
         while not await self._dial():
+            tries += 1
+            if tries == TRIES_IN_SILENCE:
+                log.warning("bus.unreachable", url=self._settings.url, error=str(self._last_error))
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
             pause = min(pause * 2, longest_pause)
 
@@ -338,7 +344,7 @@ class Bus:
         elif denied[1].lower() == "publish":
             self._tell_denied(denied[2].lower())
         else:
-            log.debug("bus.subscription_denied", subject=denied[2])
+            log.warning("bus.subscription_denied", subject=denied[2])
 
     def _tell_denied(self, subject: str) -> None:
         """Tell whoever asked there; a look at all inboxes, because denials are mistakes."""
