@@ -4,6 +4,7 @@ Tokens that come from outside (worker, model, tenant) are percent-encoded, the d
 no name can add a level or a wildcard to a subject.
 """
 
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from schemas.fleet import Tier
@@ -20,6 +21,7 @@ MAPPED_REPLY_PREFIX = "_R_."
 """Where replies go that cross an account boundary (nats-server service imports)."""
 
 
+@lru_cache(maxsize=4096)
 def encode_token(name: str) -> str:
     """Return a name as one subject token; raises ``ValueError`` if empty or too long."""
     token = quote(name, safe="").replace(".", "%2E").replace("~", "%7E")
