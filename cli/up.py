@@ -85,7 +85,12 @@ def _check_cloud(plan: Plan) -> None:
     if plan.cloud.cloud_url is not None:
         from cli.upstreams import daily_budget, upstream
 
-        upstream(plan.cloud.upstream, daily_budget(plan.budget, plan.state.state))
+        upstream(
+            plan.cloud.upstream,
+            daily_budget(plan.budget, plan.state.state),
+            url_flag="--cloud-url",
+            key_flag="--cloud-key-env",
+        )
     elif plan.cloud.cloud_model or plan.cloud.cloud_key_env:
         raise UsageError("--cloud-url: name the API root that the other cloud flags are for")
 

@@ -30,18 +30,24 @@ def daily_budget(options: BudgetOptions, state: Path) -> BudgetSettings | None:
         )
 
 
-def upstream(options: UpstreamOptions, budget: BudgetSettings | None = None) -> Upstream:
-    """Return the upstream, not connected yet; raises ``UsageError``."""
+def upstream(
+    options: UpstreamOptions,
+    budget: BudgetSettings | None = None,
+    *,
+    url_flag: str = "--upstream",
+    key_flag: str = "--api-key-env",
+) -> Upstream:
+    """Return the upstream, not connected yet; raises ``UsageError`` naming the flag at fault."""
     if options.upstream is None:
-        raise UsageError("--upstream: name the API root, such as https://api.example.com/v1")
-    with _named("--upstream"):
+        raise UsageError(f"{url_flag}: name the API root, such as https://api.example.com/v1")
+    with _named(url_flag):
         settings = UpstreamSettings(
             url=options.upstream,
             api_key_env=options.api_key_env,
             max_concurrency=options.upstream_slots,
             budget=budget,
         )
-    with _named("--api-key-env"):
+    with _named(key_flag):
         return Upstream(settings)
 
 

@@ -74,7 +74,7 @@ async def test_leaving_in_decode_gives_slot_and_cache_back(tmp_path: Path) -> No
         async with router.open(tiny(stream=True)) as answer:
             await anext(aiter(answer))
             assert agent.running == 1
-        await until(lambda: agent.running == 0, within=1)
+        await until(lambda: agent.running == 0, within=0.3)
         await until(lambda: engine.status().kv_free == CELLS)
 
 
@@ -85,7 +85,7 @@ async def test_leaving_in_prefill_gives_slot_and_cache_back(tmp_path: Path) -> N
             tasks.start_soon(complete, router, tiny("x" * 900))
             await until(lambda: engine.status().kv_free < CELLS)
             tasks.cancel_scope.cancel()
-        await until(lambda: agent.running == 0, within=1)
+        await until(lambda: agent.running == 0, within=0.3)
         await until(lambda: engine.status().kv_free == CELLS)
 
 
