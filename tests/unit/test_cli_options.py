@@ -98,7 +98,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         (["--config", "nowhere.toml", "nodes"], ["nowhere.toml"]),
         (["up", "--model", "nowhere.gguf"], ["--model nowhere.gguf", "GGUF"]),
         (["up", "--engine=scripted", "--cloud-model", "a=b"], ["--cloud-url"]),
-        (["up", "--engine=scripted", "--cloud-url", "example.com"], ["--upstream", "https://"]),
+        (["up", "--engine=scripted", "--cloud-url", "example.com"], ["--cloud-url", "https://"]),
         (["cloud", "--nats=nats://127.0.0.1:1"], ["--upstream"]),
     ],
 )
