@@ -76,7 +76,7 @@ async def test_frames_cross_accounts_in_order(tmp_path: Path) -> None:
 
 async def test_an_answer_may_outlast_the_longest_silence(tmp_path: Path) -> None:
     """Only silence ends the way back across accounts, not the length of an answer."""
-    settings = BrokerSettings(state=tmp_path, port=0, longest_silence=0.4)
+    settings = BrokerSettings(state=tmp_path, port=0, longest_silence=0.8)
 
     async def answer(request: Msg) -> None:
         for _ in range(8):

@@ -134,7 +134,6 @@ class _Breaking(ScriptedEngine):
 
     async def generate(self, work: Dispatch, emit: Emit) -> Finish:
         emit(Piece("word ", (0,)))
-        await asyncio.sleep(0.1)
         raise WorkerLost("the engine died")
 
 

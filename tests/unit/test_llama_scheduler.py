@@ -11,13 +11,13 @@ class NoSampler:
     """Stands for a sampler that is never asked."""
 
     def sample(self, row: int) -> int:
-        raise NotImplementedError
+        raise AssertionError("the scheduler asks no sampler")
 
     def replay(self, token: int) -> None:
-        raise NotImplementedError
+        raise AssertionError("the scheduler asks no sampler")
 
     def close(self) -> None:
-        raise NotImplementedError
+        raise AssertionError("the scheduler asks no sampler")
 
 
 def sequence(num_prompt: int, **changes: Any) -> Sequence:
