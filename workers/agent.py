@@ -215,13 +215,15 @@ class Agent:
         self._taken[name] += 1
         self._heard[work.router] = self._clock()
         self._idle.clear()
-        status = engine.status()
-        writer.accepted(self._settings.name, status.digest, self._free(status))
-        self.changed()
         assert self._attempts is not None, "work arrives only while the agent runs"  # noqa: S101
+        # The task comes first: an answer that is there in its first step shares the write with
+        # the acceptance, which is buffered below before the task has had its turn.
         running.task = self._attempts.create_task(self._serve(running, writer))
         # Not a ``finally`` in the task: one that is cancelled before its first step has none.
         running.task.add_done_callback(lambda _: self._release(running))
+        status = engine.status()
+        writer.accepted(self._settings.name, status.digest, self._free(status))
+        self.changed()
         loop = asyncio.get_running_loop()
         running.timer = loop.call_later(
             work.remaining_ms / 1000, self._end, running, DeadlineExceeded()
