@@ -1,23 +1,16 @@
 """From the OpenAI chat body to a request of the mesh: pure, and strict where silence would lie."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
+from gateway.nesting import check_depth
+from gateway.output_format import output_format
+from gateway.sampling import to_sampling
 from mesh.errors import InvalidRequest, Unsupported
-from schemas.inference import ChatMessage, InferRequest, Policy, Sampling
-from schemas.openai.chat import (
-    ChatRequest,
-    ContentPart,
-    NamedTool,
-    ResponseFormat,
-    Turn,
-)
-
-MAX_DEPTH: Final = 64
-"""Levels of nesting in a tool's parameters or an output schema: grammars grow with depth."""
+from schemas.inference import ChatMessage, InferRequest, Policy
+from schemas.openai.chat import ChatRequest, ContentPart, NamedTool, Turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +38,15 @@ def to_infer(body: ChatRequest, terms: Terms) -> InferRequest:
         stream=bool(body.stream),
         max_tokens=_max_tokens(body),
         stop=_stop(body.stop),
-        sampling=_sampling(body),
+        sampling=to_sampling(body),
         n=body.n or 1,
         logprobs=_logprobs(body),
         tools=tools,
         tool_choice=_tool_choice(body, tools),
         parallel_tool_calls=body.parallel_tool_calls if tools else None,
-        response_format=_response_format(body.response_format),
+        response_format=output_format(body),
+        template=_template(body),
+        cache_prompt=body.cache_prompt is not False,
     )
 
 
@@ -97,30 +92,6 @@ def _text(part: ContentPart, where: str) -> str:
     return text
 
 
-def _sampling(body: ChatRequest) -> Sampling:
-    repeat = body.repeat_penalty if body.repeat_penalty is not None else body.repetition_penalty
-    return Sampling(
-        temperature=body.temperature,
-        top_p=body.top_p,
-        top_k=None if body.top_k is None else max(0, body.top_k),
-        min_p=body.min_p,
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
-        repeat_penalty=1.0 if repeat is None else repeat,
-        seed=body.seed,
-        logit_bias=_logit_bias(body.logit_bias),
-    )
-
-
-def _logit_bias(bias: Mapping[str, float] | None) -> dict[str, float] | None:
-    """Keep the biases that change something; their keys are token ids."""
-    effective = {token: value for token, value in (bias or {}).items() if value}
-    for token in effective:
-        if not (token.isascii() and token.isdecimal() and len(token) <= 9):
-            raise InvalidRequest("The keys of 'logit_bias' are token ids.", param="logit_bias")
-    return effective or None
-
-
 def _logprobs(body: ChatRequest) -> int | None:
     if body.logprobs:
         return body.top_logprobs or 0
@@ -134,7 +105,7 @@ def _tools(body: ChatRequest) -> tuple[dict[str, Any], ...]:
     if not body.tools or body.tool_choice == "none":
         return ()
     for index, tool in enumerate(body.tools):
-        _check_depth(tool.function.parameters, f"tools[{index}].function.parameters")
+        check_depth(tool.function.parameters, f"tools[{index}].function.parameters")
     return tuple(msgspec.to_builtins(body.tools))
 
 
@@ -151,34 +122,21 @@ def _tool_choice(body: ChatRequest, tools: tuple[dict[str, Any], ...]) -> Any:
     return choice
 
 
-def _response_format(form: ResponseFormat | None) -> dict[str, Any] | None:
-    if form is None or form.type == "text":
-        return None
-    if form.type == "json_schema":
-        param = "response_format.json_schema"
-        if form.json_schema is None:
-            raise InvalidRequest(f"The field '{param}' is missing.", param=param)
-        _check_depth(form.json_schema.schema, f"{param}.schema")
-    plain: dict[str, Any] = msgspec.to_builtins(form)
-    return plain
+def _template(body: ChatRequest) -> dict[str, Any] | None:
+    """Return the variables for the model's chat template.
+
+    ``reasoning_effort`` is a variable of templates that know degrees; "none" also sets the switch
+    that the others have.
+    """
+    variables = dict(body.chat_template_kwargs or {})
+    check_depth(variables, "chat_template_kwargs")
+    if body.reasoning_effort is not None:
+        variables.setdefault("reasoning_effort", body.reasoning_effort)
+        if body.reasoning_effort == "none":
+            variables.setdefault("enable_thinking", False)
+    return variables or None
 
 
 def _refuse_other_modalities(modalities: tuple[str, ...] | None) -> None:
     if modalities and set(modalities) != {"text"}:
         raise Unsupported("Only the modality 'text' is supported.", param="modalities")
-
-
-def _check_depth(value: Any, param: str) -> None:
-    """Raise ``InvalidRequest`` if lists and objects are nested more than ``MAX_DEPTH`` deep."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [inner for outer in level for inner in _children(outer)]
-        if not level:
-            return
-    raise InvalidRequest(f"'{param}' is nested more than {MAX_DEPTH} levels deep.", param=param)
-
-
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []

@@ -1,5 +1,6 @@
 """What one request has been through: its demand, its attempts and what went wrong on the way."""
 
+from mesh.demand import Demand, Line
 from mesh.errors import (
     AttemptFailed,
     BreakerOpen,
@@ -16,7 +17,6 @@ from mesh.errors import (
     RequestError,
     WorkerLost,
 )
-from mesh.placement import Demand, Line
 from mesh.seats import Node
 from schemas.fleet import Tier
 

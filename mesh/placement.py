@@ -4,12 +4,11 @@ Best predicted finish wins; equals are told apart by load, then at random. The c
 stated reason only, and never under ``edge-only``.
 """
 
-import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
-from mesh import estimate
+from mesh.demand import Demand, Line
 from mesh.errors import (
     ContextLengthExceeded,
     MeshError,
@@ -19,10 +18,11 @@ from mesh.errors import (
     Unsupported,
 )
 from mesh.fleet import Fleet
-from mesh.prefix import Prefix, warm_tokens
-from mesh.seats import Seat
+from mesh.prefix import longest_held
+from mesh.ranking import best, predict
+from mesh.seats import SAMPLE, Seat
 from schemas.fleet import ModelState, Tier
-from schemas.inference import Ability, Policy
+from schemas.inference import Policy
 
 
 class Fallback(StrEnum):
@@ -35,15 +35,6 @@ class Fallback(StrEnum):
     EDGE_FAILED = "edge_failed"
 
 
-class Line(StrEnum):
-    """Where a request stands with respect to the queue."""
-
-    ARRIVING = "arriving"
-    WAITING = "waiting"
-    OVERDUE = "overdue"
-    """It has waited longer than its share of the deadline."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """When waiting is too much.
@@ -54,40 +45,6 @@ class Limits:
 
     queue_threshold: int | None = None
     queue_limit: int = 256
-
-
-_TIERS = {
-    Policy.EDGE_ONLY: (Tier.EDGE,),
-    Policy.EDGE_FIRST: (Tier.EDGE, Tier.CLOUD),
-    Policy.CLOUD_ONLY: (Tier.CLOUD,),
-}
-
-
-@dataclass(kw_only=True)
-class Demand:
-    """What placement needs to know of one request.
-
-    prompt_tokens, output_tokens: estimates. deadline: on the caller's clock, seconds. excluded:
-    workers that already failed this request. edge_attempts: how many of those were edge workers.
-    """
-
-    model: str
-    policy: Policy
-    prompt_tokens: int
-    output_tokens: int
-    deadline: float
-    needs: dict[Ability, str] = field(default_factory=dict)
-    """Abilities wanted, each with the request field that asks for it."""
-    prefixes: tuple[Prefix, ...] = ()
-    line: Line = Line.ARRIVING
-    excluded: set[tuple[Tier, str]] = field(default_factory=set)
-    edge_attempts: int = 0
-    max_edge_attempts: int = 3
-
-    @property
-    def tiers(self) -> tuple[Tier, ...]:
-        """Where the policy lets the request be computed."""
-        return _TIERS[self.policy]
 
 
 @dataclass(frozen=True)
@@ -129,7 +86,11 @@ def place(
         return _place_in_cloud(demand, fleet, waiting, limits)
     free = _with_room(demand, fleet, Tier.EDGE)
     if free and demand.edge_attempts < demand.max_edge_attempts:
-        finish, seat = _best(demand, free)
+        finish, seat = best(demand, free)
+        if _sooner_in_line(demand, fleet, seat, finish, waiting):
+            return _all_busy(
+                demand, fleet, _fitting(demand, fleet, Tier.EDGE), now, waiting, limits
+            )
         if finish > demand.deadline - now:
             cloud = _cloud_in_time(demand, fleet, now)
             if cloud is not None:
@@ -141,6 +102,18 @@ def place(
     return _all_busy(demand, fleet, edge, now, waiting, limits)
 
 
+def _sooner_in_line(demand: Demand, fleet: Fleet, seat: Seat, finish: float, waiting: int) -> bool:
+    """Tell whether waiting for a loaded model beats having it loaded somewhere else as well."""
+    if seat.status.state is ModelState.READY:
+        return False
+    fitting = _fitting(demand, fleet, Tier.EDGE)
+    ready = [other for other in fitting if other.status.state is ModelState.READY]
+    if not ready:
+        return False
+    slots = sum(other.status.slots for other in ready)
+    return _time_until_turn(demand, ready, slots, waiting) + best(demand, ready)[0] < finish
+
+
 def _all_busy(
     demand: Demand, fleet: Fleet, edge: Sequence[Seat], now: float, waiting: int, limits: Limits
 ) -> Decision:
@@ -148,7 +121,7 @@ def _all_busy(
     threshold = slots if limits.queue_threshold is None else limits.queue_threshold
     turn = _time_until_turn(demand, edge, slots, waiting)
     if demand.policy is Policy.EDGE_FIRST:
-        if now + turn + _best(demand, edge)[0] > demand.deadline:
+        if now + turn + best(demand, edge)[0] > demand.deadline:
             cloud = _cloud_in_time(demand, fleet, now)
             if cloud is not None:
                 return Overflow(cloud, Fallback.DEADLINE)
@@ -174,7 +147,7 @@ def _stand_in_line(demand: Demand, waiting: int, limits: Limits, turn: float) ->
 def _place_in_cloud(demand: Demand, fleet: Fleet, waiting: int, limits: Limits) -> Decision:
     free = _with_room(demand, fleet, Tier.CLOUD)
     if free:
-        return Dispatch(_best(demand, free)[1])
+        return Dispatch(best(demand, free)[1])
     if not _fitting(demand, fleet, Tier.CLOUD):
         return _nobody(demand, fleet)
     return _stand_in_line(demand, waiting, limits, turn=1.0)
@@ -188,7 +161,7 @@ def _without_edge(demand: Demand, fleet: Fleet) -> Decision:
         fitting = _fitting(demand, fleet, Tier.CLOUD)
         return Wait() if fitting else _nobody(demand, fleet)
     reason = Fallback.EDGE_FAILED if demand.edge_attempts else Fallback.NO_MODEL
-    return Overflow(_best(demand, free)[1], reason)
+    return Overflow(best(demand, free)[1], reason)
 
 
 def _nobody(demand: Demand, fleet: Fleet) -> Decision:
@@ -226,9 +199,15 @@ def _nobody(demand: Demand, fleet: Fleet) -> Decision:
 
 
 def _with_room(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
-    """Return seats that could start now; of very many a sample, unless none of it fits."""
+    """Return seats that could start now; of very many a sample, unless none of it fits.
+
+    Those that hold the conversation's longest prefix come first, sampled or not.
+    """
     group = fleet.group(demand.model, tier)
-    fitting = [seat for seat in group.with_room() if _fits(demand, seat)]
+    link = longest_held(demand.prefixes, group.holders) if group.holders else None
+    holders = [] if link is None else [s for s in group.holders[link.fingerprint] if s.free]
+    seats = dict.fromkeys((*holders[:SAMPLE], *group.with_room()))
+    fitting = [seat for seat in seats if _fits(demand, seat)]
     return fitting or [seat for seat in group.open if _fits(demand, seat)]
 
 
@@ -257,32 +236,6 @@ def _lacking(demand: Demand, seat: Seat) -> str | None:
     return next((param for need, param in demand.needs.items() if need not in abilities), None)
 
 
-def _predict(demand: Demand, seat: Seat) -> float:
-    warm = warm_tokens(demand.prefixes, seat.warm) if seat.warm else 0
-    return estimate.finish_time(seat.status, demand.prompt_tokens, demand.output_tokens, warm)
-
-
-def _best(demand: Demand, seats: Sequence[Seat]) -> tuple[float, Seat]:
-    """Return the smallest predicted seconds to finish, and the seat.
-
-    A loaded model comes before one that still loads; ties are broken by load, then by chance.
-    """
-    if len(seats) == 1:
-        return _predict(demand, seats[0]), seats[0]
-    ranked = (
-        (
-            seat.status.state is not ModelState.READY,
-            round(_predict(demand, seat), 3),
-            1 - seat.free / max(1, seat.status.slots),
-            random.random(),  # noqa: S311 - spreads load
-            seat,
-        )
-        for seat in seats
-    )
-    _, finish, _, _, seat = min(ranked, key=lambda rank: rank[:4])
-    return finish, seat
-
-
 def _time_until_turn(demand: Demand, seats: Sequence[Seat], slots: int, waiting: int) -> float:
     """Return predicted seconds until a newcomer gets a slot.
 
@@ -290,7 +243,7 @@ def _time_until_turn(demand: Demand, seats: Sequence[Seat], slots: int, waiting:
     free after ``typical / slots`` on average, and each request ahead takes another such step.
     """
     ahead = 0 if demand.line is not Line.ARRIVING else waiting
-    typical = sum(_predict(demand, seat) for seat in seats) / len(seats)
+    typical = sum(predict(demand, seat) for seat in seats) / len(seats)
     return typical * (ahead + 1) / max(1, slots)
 
 
@@ -298,11 +251,11 @@ def _free_cloud(demand: Demand, fleet: Fleet) -> Seat | None:
     if demand.policy is Policy.EDGE_ONLY:
         return None
     free = _with_room(demand, fleet, Tier.CLOUD)
-    return _best(demand, free)[1] if free else None
+    return best(demand, free)[1] if free else None
 
 
 def _cloud_in_time(demand: Demand, fleet: Fleet, now: float) -> Seat | None:
     seat = _free_cloud(demand, fleet)
-    if seat is None or _predict(demand, seat) > demand.deadline - now:
+    if seat is None or predict(demand, seat) > demand.deadline - now:
         return None
     return seat

@@ -5,6 +5,7 @@ turns, so a worker that recently computed one holds the KV cache for the other. 
 of the chain: prefixes are never shared between tenants.
 """
 
+from collections.abc import Container
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -20,21 +21,29 @@ class Prefix(NamedTuple):
 
     fingerprint: str
     tokens: int
+    is_common: bool = False
+    """Only system turns so far: many conversations may begin with it."""
 
 
 def prefixes(request: InferRequest) -> tuple[Prefix, ...]:
     """Return the fingerprints after each turn, shortest prefix first."""
-    head = f"{request.tenant}\0{request.model}\0{request.tools!r}".encode()
+    if not request.cache_prompt:
+        return ()
+    head = "\0".join(
+        (request.tenant, request.model, repr(request.tools), repr(request.template))
+    ).encode()
     digest = blake2b(head, digest_size=FINGERPRINT_BYTES).digest()
     chain: list[Prefix] = []
     tokens = 0
+    is_common = True
     for message in request.messages:
+        is_common = is_common and message.role in ("system", "developer")
         digest = blake2b(encode(message), key=digest, digest_size=FINGERPRINT_BYTES).digest()
         tokens += int(len(message.content) / CHARS_PER_TOKEN) + TOKENS_PER_MESSAGE
-        chain.append(Prefix(digest.hex(), tokens))
+        chain.append(Prefix(digest.hex(), tokens, is_common))
     return tuple(chain)
 
 
-def warm_tokens(chain: tuple[Prefix, ...], held: frozenset[str]) -> int:
-    """Return how many tokens of a conversation a worker already holds."""
-    return next((link.tokens for link in reversed(chain) if link.fingerprint in held), 0)
+def longest_held(chain: tuple[Prefix, ...], held: Container[str]) -> Prefix | None:
+    """Return the longest prefix of a conversation that a worker already holds, if any."""
+    return next((link for link in reversed(chain) if link.fingerprint in held), None)

@@ -23,17 +23,16 @@ from mesh.answer import Answer, Output, Route
 from mesh.attempt import Attempt
 from mesh.bus import Bus
 from mesh.clock import Clock, monotonic
+from mesh.demand import Demand, Line
 from mesh.errors import BusUnavailable, MeshError, NoCapacity
 from mesh.estimate import ModelHistory
 from mesh.fleet import Fleet
 from mesh.journey import Journey
 from mesh.placement import (
     Decision,
-    Demand,
     Dispatch,
     Fallback,
     Limits,
-    Line,
     Overflow,
     Reject,
     Wait,
@@ -214,7 +213,7 @@ class Router:
             deadline=deadline,
             needs=_needs(request),
         )
-        if self._fleet.group(request.model, Tier.EDGE).warm:
+        if self._fleet.group(request.model, Tier.EDGE).holders:
             demand.prefixes = prefixes(request)
         return Journey(demand, deadline)
 

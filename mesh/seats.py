@@ -45,15 +45,15 @@ class Node:
 class Group:
     """All seats of one model on one tier."""
 
-    __slots__ = ("open", "seats", "slots", "warm")
+    __slots__ = ("holders", "open", "seats", "slots")
 
     def __init__(self) -> None:
         self.seats: list[Seat] = []
         self.open: dict[Seat, None] = {}
         """Those with room; a dict for its order, which makes samples repeatable."""
         self.slots = 0
-        self.warm = 0
-        """How many seats advertise prefixes that they hold."""
+        self.holders: dict[str, dict[Seat, None]] = {}
+        """The seats that hold a prefix, by its fingerprint."""
 
     def with_room(self) -> Sequence["Seat"]:
         """Return the seats with room, or a sample of them."""
@@ -71,14 +71,14 @@ class Seat:
 
     def __init__(self, node: Node, status: ModelStatus, group: Group) -> None:
         self.node, self.status, self._group = node, status, group
-        self.warm = frozenset(status.warm)
+        self.warm: frozenset[str] = frozenset()
         self._pending = 0
         self._slots_free = status.slots_free
         self.free = 0
         """Slots that a new attempt could take."""
         group.seats.append(self)
         group.slots += status.slots
-        group.warm += bool(self.warm)
+        self._hold(frozenset(status.warm))
         self.regroup()
 
     @property
@@ -110,8 +110,7 @@ class Seat:
         """
         self._group.slots += status.slots - self.status.slots
         if status.warm != self.status.warm:
-            self._group.warm += bool(status.warm) - bool(self.warm)
-            self.warm = frozenset(status.warm)
+            self._hold(frozenset(status.warm))
         self.status = status
         if self._pending == 0:
             self._slots_free = status.slots_free
@@ -122,9 +121,20 @@ class Seat:
         self._group.seats.remove(self)
         self._group.open.pop(self, None)
         self._group.slots -= self.status.slots
-        self._group.warm -= bool(self.warm)
+        self._hold(frozenset())
         # Attempts that are still under way keep counting, but for nobody who looks for room.
         self._group = Group()
+
+    def _hold(self, fingerprints: frozenset[str]) -> None:
+        """Take note of which prefixes the worker holds now."""
+        holders = self._group.holders
+        for fingerprint in self.warm - fingerprints:
+            del holders[fingerprint][self]
+            if not holders[fingerprint]:
+                del holders[fingerprint]
+        for fingerprint in fingerprints - self.warm:
+            holders.setdefault(fingerprint, {})[self] = None
+        self.warm = fingerprints
 
     def regroup(self) -> None:
         """Count anew, and sort the seat among those with room, or not."""

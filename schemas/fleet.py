@@ -31,7 +31,8 @@ class ModelStatus(Message, frozen=True, kw_only=True):
     digest: SHA-256 of the model file (empty if unknown); only equal digests can resume each
     other's streams. context: tokens per sequence. kv_free: free tokens in the KV cache.
     prefill_rate, decode_rate: tokens/s of one sequence at the current batch, moving averages, 0 if
-    unknown. overhead_ms: measured time to first token beyond prefill (network, upstream).
+    unknown. overhead_ms: time to first token beyond prefill: measured (network,
+    upstream), or what loading a model that is ``available`` is expected to take.
     abilities: values of ``Ability``. warm: fingerprints of recently held prefixes.
     """
 

@@ -43,7 +43,8 @@ class Delta(Message, frozen=True, kw_only=True, tag="delta"):
     """New output of choice ``index``: whole UTF-8 text, and the token ids it was made from.
 
     ids: needed to resume the stream elsewhere; empty where the engine has none (upstream).
-    count: tokens in this frame. logprobs: list of OpenAI logprob items.
+    logprobs: list of OpenAI logprob items. vectors, scores: of the inputs from ``index`` on, where
+    inputs were to be embedded (little-endian float32) or ranked.
     """
 
     seq: int
@@ -55,6 +56,8 @@ class Delta(Message, frozen=True, kw_only=True, tag="delta"):
     logprobs: list[dict[str, Any]] | None = None
     finish_reason: FinishReason | None = None
     """Set on the last delta of a choice when there are several (n > 1)."""
+    vectors: tuple[bytes, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 class Beat(Message, frozen=True, kw_only=True, tag="beat"):

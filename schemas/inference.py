@@ -22,6 +22,17 @@ class Policy(StrEnum):
     CLOUD_ONLY = "cloud-only"
 
 
+class Task(StrEnum):
+    """What is to be computed."""
+
+    GENERATE = "generate"
+    """Text that goes on from ``messages`` or ``prompt``."""
+    EMBED = "embed"
+    """One vector per entry of ``inputs``."""
+    RERANK = "rerank"
+    """One score per entry of ``inputs``: how well it answers ``query``."""
+
+
 class Ability(StrEnum):
     """What a request needs of an engine beyond plain chat."""
 
@@ -30,6 +41,10 @@ class Ability(StrEnum):
     LOGPROBS = "logprobs"
     LOGIT_BIAS = "logit_bias"
     CHOICES = "choices"
+    PROMPT = "prompt"
+    """Goes on from a text as it is, without a chat template."""
+    EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
 
 
 class FunctionCall(Message, frozen=True, kw_only=True):
@@ -61,6 +76,9 @@ class Sampling(Message, frozen=True, kw_only=True):
     """How the next token is drawn; ``None`` means the engine's default.
 
     temperature: 0 is greedy. top_k: 0 keeps the whole vocabulary. seed: int64, may be negative.
+    repeat_last_n: tokens that the penalties look back, -1 for all. ignore_eos: go on past the
+    model's own end. min_tokens: tokens before which it may not end. stop_token_ids: tokens that end
+    the output and are not part of it.
     """
 
     temperature: float | None = None
@@ -72,19 +90,35 @@ class Sampling(Message, frozen=True, kw_only=True):
     repeat_penalty: float = 1.0
     seed: int | None = None
     logit_bias: dict[str, float] | None = None
+    typical_p: float | None = None
+    repeat_last_n: int | None = None
+    ignore_eos: bool = False
+    min_tokens: int = 0
+    stop_token_ids: tuple[int, ...] = ()
 
 
 class InferRequest(Message, frozen=True, kw_only=True):
-    """One request for a completion.
+    """One request: a completion of a conversation, unless ``task`` says otherwise.
 
-    max_tokens: tokens to generate at most. deadline_ms: milliseconds left for the whole request.
-    stop: texts that end the output and are not part of it. logprobs: how many alternatives to
-    report per token (0: only the chosen one), ``None`` for none. The JSON values ``tools``,
-    ``tool_choice`` and ``response_format`` have the form of the OpenAI chat body.
+    prompt: text or token ids to go on from, instead of messages and their template. max_tokens:
+    tokens to generate at most. deadline_ms: milliseconds left for the whole request. stop: texts
+    that end the output and are not part of it. logprobs: how many alternatives to report per token
+    (0: only the chosen one), ``None`` for none. The JSON values ``tools`` and ``tool_choice`` have
+    the form of the OpenAI chat body, and so has ``response_format``, which also takes
+    ``{"type": "regex", "pattern": …}``, ``{"type": "choice", "choices": […]}`` and
+    ``{"type": "grammar", "grammar": …}`` (Lark or GBNF). template: variables for the model's chat
+    template, such as ``enable_thinking``. cache_prompt: whether a warm prefix may be used and kept.
+    inputs: texts or token ids to embed or to rank against ``query``; dimensions: length of the
+    vectors, ``None`` for the model's own.
     """
 
     model: str
-    messages: tuple[ChatMessage, ...]
+    messages: tuple[ChatMessage, ...] = ()
+    task: Task = Task.GENERATE
+    prompt: str | tuple[int, ...] | None = None
+    inputs: tuple[str | tuple[int, ...], ...] = ()
+    query: str = ""
+    dimensions: int | None = None
     id: str = ""
     tenant: str = "default"
     policy: Policy = Policy.EDGE_FIRST
@@ -99,6 +133,8 @@ class InferRequest(Message, frozen=True, kw_only=True):
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
+    template: dict[str, Any] | None = None
+    cache_prompt: bool = True
 
 
 class Dispatch(Message, frozen=True, kw_only=True):
@@ -157,3 +193,7 @@ class Completion(Message, frozen=True, kw_only=True):
     fallback: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
+    vectors: tuple[bytes, ...] = ()
+    """One per input: little-endian float32, in JSON as base64."""
+    scores: tuple[float, ...] = ()
+    """One per input of a rerank, in their order."""

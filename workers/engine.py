@@ -11,7 +11,10 @@ from schemas.inference import Dispatch, FinishReason, Usage
 
 
 class Piece(msgspec.Struct, gc=False):
-    """New output of one choice: whole UTF-8 text and the token ids it was made from."""
+    """New output: of one choice, or the vectors or scores of the inputs from ``index`` on.
+
+    text: whole UTF-8 text; ids: the tokens that text, reasoning and tool calls were made from.
+    """
 
     text: str = ""
     ids: tuple[int, ...] = ()
@@ -20,6 +23,8 @@ class Piece(msgspec.Struct, gc=False):
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logprobs: list[dict[str, Any]] | None = None
     finish_reason: FinishReason | None = None
+    vectors: tuple[bytes, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 class Finish(msgspec.Struct, frozen=True):

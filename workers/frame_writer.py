@@ -125,6 +125,8 @@ class FrameWriter:
             tool_calls=piece.tool_calls,
             logprobs=piece.logprobs,
             finish_reason=piece.finish_reason,
+            vectors=piece.vectors,
+            scores=piece.scores,
         )
 
     def _send(self, frame: Frame) -> None:
@@ -142,6 +144,8 @@ def _is_plain(piece: Piece) -> bool:
         and not piece.tool_calls
         and not piece.reasoning
         and piece.finish_reason is None
+        and not piece.vectors
+        and not piece.scores
     )
 
 

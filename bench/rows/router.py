@@ -14,7 +14,8 @@ from bench.figures import Figure, Goal, Row
 from bench.load import Percentiles, percentiles
 from bench.targets import Workshop
 from mesh.fleet import Fleet
-from mesh.placement import Demand, place
+from mesh.demand import Demand
+from mesh.placement import place
 from schemas.inference import Policy
 
 DECISION_MS = 0.2

@@ -1,8 +1,7 @@
 """``POST /v1/chat/completions``: the request, the whole answer and the chunks of a stream.
 
-Field names, ranges and shapes: OpenAI API reference, "Create chat completion". Extensions that
-local servers share: ``top_k``, ``min_p``, ``repeat_penalty`` / ``repetition_penalty``,
-``reasoning_content``.
+Field names, ranges and shapes: OpenAI API reference, "Create chat completion"; what open models'
+servers add to it is in ``extensions``, and ``reasoning_content`` is theirs, too.
 """
 
 from typing import Annotated, Any, Literal
@@ -11,16 +10,14 @@ from msgspec import UNSET, Meta, UnsetType
 
 from schemas.inference import FinishReason, Role, ToolCall
 from schemas.openai import Body
+from schemas.openai.extensions import Count, Extensions, Share
 
 MAX_CHOICES = 16
 MAX_STOPS = 4
 MAX_ALTERNATIVES = 20
 INT64_MAX = 2**63 - 1
 
-Count = Annotated[int, Meta(ge=0, lt=2**31)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-RepeatPenalty = Annotated[float, Meta(gt=0, le=10)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
 StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
 
@@ -82,10 +79,11 @@ class JsonSchema(Body, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ResponseFormat(Body, frozen=True, kw_only=True, omit_defaults=True):
-    """The form of the output."""
+    """The form of the output; a ``schema`` beside json_object is llama-server's way."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
+    schema: dict[str, Any] | None = None
 
 
 class StreamOptions(Body, frozen=True, kw_only=True):
@@ -94,7 +92,7 @@ class StreamOptions(Body, frozen=True, kw_only=True):
     include_usage: bool | None = None
 
 
-class ChatRequest(Body, frozen=True, kw_only=True):
+class ChatRequest(Extensions, frozen=True, kw_only=True):
     """The body of a chat completion request."""
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -107,12 +105,8 @@ class ChatRequest(Body, frozen=True, kw_only=True):
     stop: StopText | Annotated[tuple[StopText, ...], Meta(max_length=MAX_STOPS)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Share | None = None
-    top_k: Annotated[int, Meta(ge=-1, lt=2**31)] | None = None
-    min_p: Share | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    repeat_penalty: RepeatPenalty | None = None
-    repetition_penalty: RepeatPenalty | None = None
     seed: Annotated[int, Meta(ge=-INT64_MAX - 1, le=INT64_MAX)] | None = None
     logit_bias: dict[str, Bias] | None = None
     logprobs: bool | None = None
@@ -121,6 +115,7 @@ class ChatRequest(Body, frozen=True, kw_only=True):
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
+    reasoning_effort: str | None = None
     modalities: tuple[str, ...] | None = None
 
 

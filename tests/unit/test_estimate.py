@@ -1,7 +1,7 @@
 """Estimates of lengths and times."""
 
 from mesh.estimate import DEFAULT_OUTPUT_TOKENS, ModelHistory, finish_time, time_to_first_token
-from mesh.prefix import prefixes, warm_tokens
+from mesh.prefix import longest_held, prefixes
 from schemas.inference import ChatMessage, InferRequest, Usage
 from tests.support.fleets import model
 
@@ -59,9 +59,9 @@ def test_fingerprints_differ_between_tenants_and_models() -> None:
     assert len({chain[0].fingerprint for chain in chains}) == 3
 
 
-def test_warm_tokens_takes_the_longest_prefix_held() -> None:
+def test_the_longest_prefix_held_is_found() -> None:
     """The longest fingerprint a worker holds decides."""
     chain = prefixes(request("one", "two", "three"))
     held = frozenset({chain[0].fingerprint, chain[1].fingerprint})
-    assert warm_tokens(chain, held) == chain[1].tokens
-    assert warm_tokens(chain, frozenset()) == 0
+    assert longest_held(chain, held) == chain[1]
+    assert longest_held(chain, frozenset()) is None

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from gateway.bodies import BodyDecoder
-from gateway.translate import MAX_DEPTH, Terms, to_infer
+from gateway.nesting import MAX_DEPTH
+from gateway.translate import Terms, to_infer
 from mesh.errors import InvalidRequest, Unsupported
 from schemas.inference import InferRequest, Policy
 from schemas.openai.chat import ChatRequest
@@ -147,6 +148,62 @@ def test_schemas_are_bounded_in_depth() -> None:
     with pytest.raises(InvalidRequest) as caught:
         translate(response_format=form)
     assert caught.value.param == "response_format.json_schema.schema"
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+OF_SCHEMA = {"type": "json_schema", "json_schema": {"name": "output", "schema": SCHEMA}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"guided_json": SCHEMA}, OF_SCHEMA),
+        ({"json_schema": SCHEMA}, OF_SCHEMA),
+        ({"structured_outputs": {"json": SCHEMA}}, OF_SCHEMA),
+        ({"response_format": {"type": "json_object", "schema": SCHEMA}}, OF_SCHEMA),
+        ({"guided_regex": "[a-z]+"}, {"type": "regex", "pattern": "[a-z]+"}),
+        ({"structured_outputs": {"regex": "a|b"}}, {"type": "regex", "pattern": "a|b"}),
+        ({"guided_choice": ["yes", "no"]}, {"type": "choice", "choices": ["yes", "no"]}),
+        ({"grammar": 'root ::= "a"'}, {"type": "grammar", "grammar": 'root ::= "a"'}),
+        ({"guided_grammar": 'start: "a"'}, {"type": "grammar", "grammar": 'start: "a"'}),
+    ],
+)
+def test_every_way_to_ask_for_a_form_of_output(
+    fields: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """The fields of llama-server and vLLM mean the same as a response format."""
+    assert translate(**fields).response_format == expected
+
+
+def test_forms_of_output_exclude_each_other() -> None:
+    """Two fields that ask for a form of output are a mistake that names both."""
+    with pytest.raises(InvalidRequest) as caught:
+        translate(response_format={"type": "json_object"}, guided_regex="a")
+    assert caught.value.param == "guided_regex"
+    assert "'response_format' and 'guided_regex'" in caught.value.message
+
+
+def test_variables_for_the_chat_template() -> None:
+    """Template variables pass; an effort of none also switches thinking off."""
+    assert translate().template is None
+    assert translate(chat_template_kwargs={"enable_thinking": False}).template == {
+        "enable_thinking": False
+    }
+    assert translate(reasoning_effort="none").template == {
+        "reasoning_effort": "none",
+        "enable_thinking": False,
+    }
+    with pytest.raises(InvalidRequest) as caught:
+        translate(chat_template_kwargs=nested(MAX_DEPTH + 1))
+    assert caught.value.param == "chat_template_kwargs"
+
+
+def test_limits_on_the_end_of_the_output() -> None:
+    """Fields that forbid or force an end, and the switch of the prefix cache, are carried over."""
+    request = translate(ignore_eos=True, min_tokens=3, stop_token_ids=[7], cache_prompt=False)
+
+    assert (request.sampling.ignore_eos, request.sampling.min_tokens) == (True, 3)
+    assert (request.sampling.stop_token_ids, request.cache_prompt) == ((7,), False)
 
 
 def test_logprobs() -> None:

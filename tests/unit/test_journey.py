@@ -3,8 +3,8 @@
 import pytest
 
 from mesh import errors
+from mesh.demand import Demand
 from mesh.journey import MAX_DECLINED, PATIENCE_FOR_ABSENT, Journey
-from mesh.placement import Demand
 from mesh.seats import Node
 from schemas.fleet import Tier
 from schemas.inference import Policy

@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 
 from mesh import errors
+from mesh.demand import Demand, Line
 from mesh.fleet import Fleet
 from mesh.placement import (
     Decision,
-    Demand,
     Dispatch,
     Fallback,
     Limits,
-    Line,
     Overflow,
     Reject,
     Wait,
@@ -275,3 +274,60 @@ def test_free_worker_is_found_among_a_thousand_full_ones() -> None:
     adverts = [advert(f"w{number}", model(free=0)) for number in range(1000)]
     fleet = fleet_of(*adverts, advert("free", model(free=1)))
     assert worker_of(place(demand(), fleet, NOW)) == "free"
+
+
+def test_a_conversation_stays_with_its_worker() -> None:
+    """A worker that holds the conversation keeps it though another looks a little faster."""
+    fleet = fleet_of(
+        advert("other", model(prefill=9000, decode=60)),
+        advert("holder", model(prefill=9000, decode=50, warm=("abc",))),
+    )
+    prefixes = (Prefix("abc", 90),)
+    assert worker_of(place(demand(prefixes=prefixes), fleet, NOW)) == "holder"
+
+
+def test_a_conversation_leaves_an_overloaded_worker() -> None:
+    """A worker that has become far slower than another loses the conversation."""
+    fleet = fleet_of(
+        advert("other", model(prefill=9000, decode=60)),
+        advert("holder", model(prefill=9000, decode=20, warm=("abc",))),
+    )
+    prefixes = (Prefix("abc", 90),)
+    assert worker_of(place(demand(prefixes=prefixes), fleet, NOW)) == "other"
+
+
+def test_a_shared_system_prompt_does_not_bind() -> None:
+    """A prefix of system turns alone saves its own tokens and nothing more."""
+    fleet = fleet_of(
+        advert("other", model(prefill=9000, decode=60)),
+        advert("holder", model(prefill=9000, decode=50, warm=("abc",))),
+    )
+    prefixes = (Prefix("abc", 90, is_common=True),)
+    assert worker_of(place(demand(prefixes=prefixes), fleet, NOW)) == "other"
+
+
+def test_the_holder_is_found_among_very_many() -> None:
+    """The worker that holds the conversation is looked at even if the sample leaves it out."""
+    others = [advert(f"w{index}", model()) for index in range(300)]
+    fleet = fleet_of(*others, advert("holder", model(warm=("abc",))))
+    prefixes = (Prefix("abc", 90),)
+    chosen = {worker_of(place(demand(prefixes=prefixes), fleet, NOW)) for _ in range(20)}
+    assert chosen == {"holder"}
+
+
+def test_a_load_is_not_caused_where_waiting_is_sooner() -> None:
+    """A slot that frees in a moment beats a model that takes a minute to load."""
+    fleet = fleet_of(
+        advert("busy", model(free=0, prefill=1000, decode=100)),
+        advert("unloaded", model(state=ModelState.AVAILABLE, overhead_ms=60_000)),
+    )
+    assert isinstance(place(demand(), fleet, NOW), Wait)
+
+
+def test_a_model_is_loaded_where_waiting_takes_longer() -> None:
+    """With a long line in front, loading the model on another worker comes first."""
+    fleet = fleet_of(
+        advert("busy", model(free=0, prefill=1000, decode=100)),
+        advert("unloaded", model(state=ModelState.AVAILABLE, overhead_ms=2_000)),
+    )
+    assert worker_of(place(demand(), fleet, NOW, waiting=16)) == "unloaded"

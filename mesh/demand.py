@@ -1,0 +1,51 @@
+"""What placement needs to know of one request."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mesh.prefix import Prefix
+from schemas.fleet import Tier
+from schemas.inference import Ability, Policy
+
+
+class Line(StrEnum):
+    """Where a request stands with respect to the queue."""
+
+    ARRIVING = "arriving"
+    WAITING = "waiting"
+    OVERDUE = "overdue"
+    """It has waited longer than its share of the deadline."""
+
+
+_TIERS = {
+    Policy.EDGE_ONLY: (Tier.EDGE,),
+    Policy.EDGE_FIRST: (Tier.EDGE, Tier.CLOUD),
+    Policy.CLOUD_ONLY: (Tier.CLOUD,),
+}
+
+
+@dataclass(kw_only=True)
+class Demand:
+    """What placement needs to know of one request.
+
+    prompt_tokens, output_tokens: estimates. deadline: on the caller's clock, seconds. excluded:
+    workers that already failed this request. edge_attempts: how many of those were edge workers.
+    """
+
+    model: str
+    policy: Policy
+    prompt_tokens: int
+    output_tokens: int
+    deadline: float
+    needs: dict[Ability, str] = field(default_factory=dict)
+    """Abilities wanted, each with the request field that asks for it."""
+    prefixes: tuple[Prefix, ...] = ()
+    line: Line = Line.ARRIVING
+    excluded: set[tuple[Tier, str]] = field(default_factory=set)
+    edge_attempts: int = 0
+    max_edge_attempts: int = 3
+
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """Where the policy lets the request be computed."""
+        return _TIERS[self.policy]
