@@ -27,6 +27,8 @@ class Answer:
         self.request = request
         self.route: Route | None = None
         """Known from the moment a worker accepted; the last one, if several tried."""
+        self.resumes = 0
+        """How often another worker went on where one was lost."""
         self._frames: AsyncGenerator[Output, None] | None = None
 
     def attach(self, frames: AsyncGenerator[Output, None]) -> None:

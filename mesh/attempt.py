@@ -26,7 +26,7 @@ from mesh.errors import (
 )
 from mesh.fleet import Fleet
 from mesh.inbox import Delivery, Status, raise_for_status
-from mesh.seats import Seat
+from mesh.seats import Node, Seat
 from schemas.frames import UNKNOWN, Accepted, Beat, Delta, Done, Failed, Frame, decode_frame
 from schemas.inference import Cancel, Dispatch, InferRequest
 from schemas.wire import UNREADABLE, encode
@@ -35,6 +35,8 @@ ACCEPT_WITHIN = 0.3
 """Seconds in which a worker answers a dispatch; later it counts as unresponsive."""
 LOST_AFTER = 3.5
 """Seconds without a frame after which a worker counts as lost: three missed beats."""
+MISSES = 2
+"""Messages in a row that found nobody on a worker's subject, after which it has died."""
 MAX_UNREAD = 8192
 """Frames kept for a client that does not read."""
 OVERTIME = 0.25
@@ -63,7 +65,13 @@ class Attempt:
         self._disturbed = False
         """Our own connection broke meanwhile, so what is missing is not the worker's fault."""
 
-    def send(self, request: InferRequest, router: str, deadline: float) -> None:
+    def send(
+        self,
+        request: InferRequest,
+        router: str,
+        deadline: float,
+        emitted: tuple[int, ...] = (),
+    ) -> None:
         """Dispatch the request; what comes of it shows in ``next``."""
         now = self._clock()
         dispatch = Dispatch(
@@ -72,6 +80,7 @@ class Attempt:
             router=router,
             remaining_ms=remaining_ms(deadline, now),
             request=request,
+            emitted=emitted,
         )
         self._id = dispatch.attempt
         self._deadline = deadline
@@ -92,6 +101,13 @@ class Attempt:
             await self._waiter
         return self._frames.popleft()
 
+    def renew(self, lease: bytes) -> None:
+        """Tell the worker that its router lives; the broker replies if the worker does not."""
+        try:
+            self._inbox.ask(subjects.work(*self.seat.node.key, "lease"), lease)
+        except BusUnavailable:
+            return  # The broken connection shows elsewhere.
+
     def check(self, now: float) -> None:
         """Look at the time: unanswered, silent for too long, or past the deadline."""
         silent = now - self._heard_at
@@ -104,6 +120,8 @@ class Attempt:
         elif not self._answered and min(silent, now - self.seat.node.answered_at) > ACCEPT_WITHIN:
             self.seat.node.suspect = True
             self._fail(Unanswered(f"worker {self.seat.node.key[1]} did not answer"))
+        elif self._answered and self.seat.node.is_gone:
+            self._fail(self._lost(f"worker {self.seat.node.key[1]} has gone"))
         elif silent > LOST_AFTER:
             self._fail(self._lost(f"worker {self.seat.node.key[1]} fell silent"))
 
@@ -145,6 +163,7 @@ class Attempt:
             self._on_trouble(delivery)
             return
         self._heard_at = self.seat.node.answered_at = self._clock()
+        self.seat.node.misses = 0
         try:
             frame = decode_frame(delivery.payload)
         except UNREADABLE:
@@ -190,11 +209,22 @@ class Attempt:
             self._disturbed = True
             return  # The stream goes on after a quick reconnect, or a gap or silence ends it.
         if delivery.status is Status.NO_RESPONDERS:
-            self._fleet.drop(self.seat.node)
+            self._miss(self.seat.node)
+            if self._answered:
+                return
         try:
             raise_for_status(delivery, subjects.work(*self.seat.node.key, "infer"))
         except BusError as error:
             self._fail(error)
+
+    def _miss(self, node: Node) -> None:
+        """Note that nobody listened; a worker whose connection broke may be back by the next."""
+        node.misses += 1
+        if not self._answered or node.misses >= MISSES:
+            self._fleet.drop(node)
+        if node.misses >= MISSES:
+            node.is_gone = True
+            self.check(self._clock())
 
     def _lost(self, message: str) -> MeshError:
         return LineLost() if self._disturbed else WorkerLost(message)

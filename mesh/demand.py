@@ -41,6 +41,8 @@ class Demand:
     """Abilities wanted, each with the request field that asks for it."""
     prefixes: tuple[Prefix, ...] = ()
     line: Line = Line.ARRIVING
+    digest: str = ""
+    """The model file that began the answer: only a worker with the same one can go on with it."""
     excluded: set[tuple[Tier, str]] = field(default_factory=set)
     edge_attempts: int = 0
     max_edge_attempts: int = 3

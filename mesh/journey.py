@@ -17,6 +17,7 @@ from mesh.errors import (
     RequestError,
     WorkerLost,
 )
+from mesh.resume import Trail
 from mesh.seats import Node
 from schemas.fleet import Tier
 
@@ -58,17 +59,21 @@ class Journey:
             self.absent_until = now + PATIENCE_FOR_ABSENT
         return now >= self.absent_until
 
-    def after(self, error: MeshError, node: Node) -> None:
-        """Note a failed attempt; raises if the request must not be tried again."""
+    def after(self, error: MeshError, node: Node, trail: Trail | None = None) -> None:
+        """Note a failed attempt; raises if the request must not be tried again.
+
+        With a ``trail`` that can be followed the next attempt goes on where this one stopped.
+        """
         if isinstance(error, RequestError | PermissionDenied | BusUnavailable):
             raise error
         if isinstance(error, Refused | BusError):
             self._after_refusal(error, node)
             return
         self._attempts += 1
+        follows = trail is not None and trail.can_be_followed
         if isinstance(error, WorkerLost | EngineCrashed):
             self._deaths += 1
-        if self.visible or isinstance(error, Quarantined):
+        if (self.visible and not follows) or isinstance(error, Quarantined):
             raise error
         if self._deaths >= MAX_DEATHS:
             raise Quarantined(
@@ -76,6 +81,8 @@ class Journey:
             ) from error
         if self._attempts >= MAX_ATTEMPTS:
             raise error
+        self.last_error = error
+        self.demand.digest = trail.digest if trail is not None and follows else ""
         if not isinstance(error, LineLost):
             self._exclude(error, node)
 

@@ -154,6 +154,8 @@ def _place_in_cloud(demand: Demand, fleet: Fleet, waiting: int, limits: Limits) 
 
 
 def _without_edge(demand: Demand, fleet: Fleet) -> Decision:
+    if demand.digest:
+        return Reject(NoCapacity(f"no other worker holds the same file of {demand.model}"))
     if demand.policy is Policy.EDGE_ONLY:
         return _nobody(demand, fleet)
     free = _with_room(demand, fleet, Tier.CLOUD)
@@ -221,6 +223,8 @@ def _fitting(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
 def _fits(demand: Demand, seat: Seat) -> bool:
     status = seat.status
     if status.state is ModelState.FAILED or seat.node.advert.draining:
+        return False
+    if demand.digest not in ("", status.digest):
         return False
     # The prompt length is a guess: only what is clearly too long is ruled out here, the worker
     # counts exactly.

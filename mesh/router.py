@@ -7,7 +7,6 @@ inside workers would be stranded with them.
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
@@ -18,13 +17,13 @@ import anyio
 import structlog
 from anyio.abc import TaskStatus
 
-from mesh import estimate, subjects
+from mesh import estimate
 from mesh.answer import Answer, Output, Route
 from mesh.attempt import Attempt
 from mesh.bus import Bus
 from mesh.clock import Clock, monotonic
 from mesh.demand import Demand, Line
-from mesh.errors import BusUnavailable, MeshError, NoCapacity
+from mesh.errors import MeshError, NoCapacity
 from mesh.estimate import ModelHistory
 from mesh.fleet import Fleet
 from mesh.journey import Journey
@@ -39,6 +38,7 @@ from mesh.placement import (
     place,
 )
 from mesh.prefix import prefixes
+from mesh.resume import Trail
 from mesh.seats import Seat
 from mesh.waiting import WaitingLine
 from schemas.fleet import Tier
@@ -158,7 +158,9 @@ class Router:
         return len(self._attempts)
 
     async def _frames(self, request: InferRequest, answer: Answer) -> AsyncGenerator[Output, None]:
-        journey = self._begin(request)
+        journey, trail = self._begin(request), Trail(request)
+        # Without a stream nothing is visible until the end.
+        held: list[Delta] = []
         while True:
             decision = self._place(journey.demand)
             if isinstance(decision, Wait):
@@ -167,14 +169,14 @@ class Router:
                         yield Beat(seq=0)
                     decision = ticket.take(settled)
             seat, fallback = _destination(decision, journey)
-            # Without a stream nothing is visible until the end, so a lost attempt starts afresh.
-            held: list[Delta] = []
-            with self._attempt(seat, request, journey) as attempt:
+            with self._attempt(seat, request, journey, trail) as attempt:
                 try:
                     while True:
                         frame = await attempt.next()
                         if isinstance(frame, Accepted):
                             answer.route = Route(*seat.node.key, fallback)
+                            answer.resumes += bool(trail.ids)
+                            trail.begin(frame.digest)
                         elif isinstance(frame, Done):
                             self._learn(request, frame)
                             for delta in held:
@@ -184,6 +186,7 @@ class Router:
                             yield frame
                             return
                         elif isinstance(frame, Delta):
+                            trail.add(frame)
                             if request.stream:
                                 journey.visible = True
                                 yield frame
@@ -193,7 +196,10 @@ class Router:
                             yield frame
                 except MeshError as error:
                     _log_failure(request, seat, error)
-                    journey.after(error, seat.node)
+                    journey.after(error, seat.node, trail)
+                    if not journey.demand.digest:
+                        trail = Trail(request)
+                        held.clear()
 
     def _begin(self, request: InferRequest) -> Journey:
         seconds = min(self._settings.default_deadline, LONGEST_DEADLINE)
@@ -222,11 +228,13 @@ class Router:
         return place(demand, self._fleet, self._clock(), waiting, self._settings.limits)
 
     @contextmanager
-    def _attempt(self, seat: Seat, request: InferRequest, journey: Journey) -> Iterator[Attempt]:
+    def _attempt(
+        self, seat: Seat, request: InferRequest, journey: Journey, trail: Trail
+    ) -> Iterator[Attempt]:
         with Attempt(self._bus, self._fleet, seat, self._clock) as attempt:
             self._attempts.add(attempt)
             try:
-                attempt.send(request, self._incarnation, journey.deadline)
+                attempt.send(request, self._incarnation, journey.deadline, trail.ids)
                 yield attempt
             finally:
                 self._attempts.discard(attempt)
@@ -318,11 +326,10 @@ class Router:
         lease = encode(Lease(router=self._incarnation))
         while True:
             await asyncio.sleep(LEASE_EVERY)
-            for tier, worker in Counter(attempt.seat.node.key for attempt in self._attempts):
-                try:
-                    self._bus.post(subjects.work(tier, worker, "lease"), lease)
-                except BusUnavailable:
-                    break
+            # One for each worker, through any attempt on it: they are asked, not told, so that
+            # the broker answers at once for a worker that has died.
+            for attempt in {attempt.seat.node.key: attempt for attempt in self._attempts}.values():
+                attempt.renew(lease)
 
 
 def _needs(request: InferRequest) -> dict[Ability, str]:

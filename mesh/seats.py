@@ -16,13 +16,17 @@ SAMPLE = 24
 class Node:
     """One worker as last heard of."""
 
-    __slots__ = ("_suspect", "advert", "answered_at", "seats", "seen_at")
+    __slots__ = ("_suspect", "advert", "answered_at", "is_gone", "misses", "seats", "seen_at")
 
     def __init__(self, advert: Advert, seen_at: float) -> None:
         self.advert, self.seen_at = advert, seen_at
         self.answered_at = seen_at
         """When it last sent a frame of any attempt: one that answers others is only busy."""
         self.seats: dict[str, Seat] = {}
+        self.misses = 0
+        """Messages in a row for which the broker found nobody on its subject."""
+        self.is_gone = False
+        """There were so many that it must have died; its attempts are lost."""
         self._suspect = False
 
     @property

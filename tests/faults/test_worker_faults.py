@@ -43,12 +43,13 @@ async def worker_process(
         yield command
 
 
-async def read(router: Router, note: Callable[[Delta], None]) -> None:
-    """Read a stream to its end."""
+async def read(router: Router, note: Callable[[Delta], None]) -> int:
+    """Read a stream to its end; return how often another worker went on with it."""
     async with router.open(chat(stream=True)) as answer:
         async for frame in answer:
             if isinstance(frame, Delta):
                 note(frame)
+    return answer.resumes
 
 
 async def kill_whoever_answers(router: Router, doomed: dict[str, Command]) -> None:
@@ -79,8 +80,26 @@ async def test_worker_killed_before_its_first_token_is_replaced(tmp_path: Path) 
             assert await answer == numbers(16)
 
 
+async def test_worker_killed_in_mid_stream_is_followed_by_another(tmp_path: Path) -> None:
+    """Another worker with the same file goes on: no number is lost, repeated or changed."""
+    flags = ("--scripted-tps=50", "--scripted-tokens=200")
+    async with (
+        broker_in(tmp_path) as broker,
+        worker_process(broker, tmp_path, "doomed", *flags) as doomed,
+        router_of(broker, "scripted") as (router, fleet),
+    ):
+        deltas: list[Delta] = []
+        stream = asyncio.ensure_future(read(router, deltas.append))
+        await until(lambda: len(deltas) > 2)
+        async with scripted_worker(broker, "rescuer", settings=ScriptedSettings(tokens=200)):
+            await until(lambda: "rescuer" in names(fleet))
+            os.kill(doomed.process.pid, signal.SIGKILL)
+            assert await stream == 1
+    assert "".join(delta.text for delta in deltas) == numbers(200)
+
+
 async def test_worker_killed_in_mid_stream_is_a_typed_error(tmp_path: Path) -> None:
-    """What was streamed is a clean beginning, and the end is WorkerLost, never a silent stop."""
+    """Nobody can go on: what was streamed is a clean beginning, and the end is WorkerLost."""
     async with (
         broker_in(tmp_path) as broker,
         worker_process(

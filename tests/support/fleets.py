@@ -27,6 +27,7 @@ def model(
     abilities: tuple[str, ...] = (),
     warm: tuple[str, ...] = (),
     detail: str = "",
+    digest: str = "",
 ) -> ModelStatus:
     """Return a model's status; all slots free unless told otherwise."""
     return ModelStatus(
@@ -41,6 +42,7 @@ def model(
         abilities=abilities,
         warm=warm,
         detail=detail,
+        digest=digest,
     )
 
 

@@ -181,6 +181,31 @@ async def test_nobody_there_removes_the_worker() -> None:
     assert trial.fleet.nodes() == []
 
 
+async def test_a_worker_that_misses_two_leases_is_lost_with_all_its_attempts() -> None:
+    """The broker says at once that nobody listens; one miss may be a short reconnect."""
+    trial = Try()
+    other = trial.another()
+    trial.hear(ACCEPTED)
+    trial.hear(ACCEPTED, number=1)
+    for attempt in (trial.attempt, other):
+        assert await attempt.next() == ACCEPTED
+        attempt.renew(b"{}")
+
+    nobody = Delivery("t", status=Status.NO_RESPONDERS)
+    trial.line.handlers[0](nobody)
+    trial.wait(0.1)
+    trial.hear(Beat(seq=1))
+    assert await trial.attempt.next() == Beat(seq=1)
+    trial.line.handlers[0](nobody)
+    trial.wait(0.1)
+    trial.line.handlers[0](nobody)
+    other.check(trial.clock())
+    for attempt in (trial.attempt, other):
+        with pytest.raises(errors.WorkerLost):
+            await attempt.next()
+    assert trial.fleet.nodes() == []
+
+
 async def test_a_lost_line_ends_only_what_was_not_answered() -> None:
     """A stream outlives a quick reconnect, a dispatch on its way does not."""
     trial = Try()

@@ -5,10 +5,13 @@ import pytest
 from mesh import errors
 from mesh.demand import Demand
 from mesh.journey import MAX_DECLINED, PATIENCE_FOR_ABSENT, Journey
+from mesh.resume import Trail
 from mesh.seats import Node
 from schemas.fleet import Tier
+from schemas.frames import Delta
 from schemas.inference import Policy
 from tests.support.fleets import advert, model
+from tests.support.requests import chat
 
 
 def journey() -> Journey:
@@ -85,6 +88,39 @@ def test_visible_output_cannot_be_taken_back() -> None:
     trip.visible = True
     with pytest.raises(errors.WorkerLost):
         trip.after(errors.WorkerLost(), node("a"))
+
+
+def trail(*, ids: tuple[int, ...] = (1, 2), digest: str = "d") -> Trail:
+    said = Trail(chat())
+    said.begin(digest)
+    said.add(Delta(seq=1, text="a b", ids=ids))
+    return said
+
+
+def test_visible_output_is_followed_with_the_same_model_file() -> None:
+    """A loss in mid-stream goes on where another worker has the same file."""
+    trip = journey()
+    trip.visible = True
+    trip.after(errors.WorkerLost(), node("a"), trail())
+    assert trip.demand.digest == "d"
+    assert trip.demand.excluded == {(Tier.EDGE, "a")}
+
+
+@pytest.mark.parametrize("said", [trail(ids=()), trail(digest="")])
+def test_what_cannot_be_replayed_is_not_followed(said: Trail) -> None:
+    """Output without token ids, or of an unknown file, ends with the loss."""
+    trip = journey()
+    trip.visible = True
+    with pytest.raises(errors.WorkerLost):
+        trip.after(errors.WorkerLost(), node("a"), said)
+
+
+def test_several_choices_are_not_followed() -> None:
+    """Ids of several choices do not make one text to replay."""
+    said = Trail(chat(n=2))
+    said.begin("d")
+    said.add(Delta(seq=1, text="a", ids=(1,)))
+    assert not said.can_be_followed
 
 
 def test_patience_begins_when_the_model_goes() -> None:

@@ -331,3 +331,13 @@ def test_a_model_is_loaded_where_waiting_takes_longer() -> None:
         advert("unloaded", model(state=ModelState.AVAILABLE, overhead_ms=2_000)),
     )
     assert worker_of(place(demand(), fleet, NOW, waiting=16)) == "unloaded"
+
+
+def test_a_begun_answer_goes_on_only_with_the_same_file() -> None:
+    """Neither another file of that name nor the cloud can continue an answer."""
+    fleet = fleet_of(advert("other", model(digest="e")), advert("same", model(digest="d")))
+    assert worker_of(place(demand(digest="d"), fleet, NOW)) == "same"
+
+    fleet = fleet_of(advert("other", model(digest="e")), cloud(model()))
+    decision = place(demand(digest="d"), fleet, NOW)
+    assert isinstance(decision, Reject)
