@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 HERE = Path(__file__).parent
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    import torch
-
     from models.spark import tokenizer
     from models.spark.model import Shape
     from models.spark.plan import Plan
     from models.spark.train import Trainer
 
     plan = Plan(steps=arguments.steps) if arguments.steps else Plan()
-    torch.set_num_threads(arguments.threads)
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = folder / "tokenizer.json"
     if not vocabulary.exists():
         tokenizer.train(vocabulary, seed=plan.seed)
-    # torch.compile builds C++; without a compiler the same training runs, only slower.
-    compiled = bool(shutil.which("g++") or shutil.which("clang++"))
-    trainer = Trainer(plan, Shape(), folder, compiled=compiled)
+    trainer = Trainer(plan, Shape(), folder, threads=arguments.threads)
     trainer.resume()
     trainer.run(tokenizer.load(vocabulary))
 
@@ -68,7 +62,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=HERE / "run", help="checkpoints")
     parser.add_argument("--model", type=Path, default=HERE / "spark.gguf", help="the finished file")
     parser.add_argument("--steps", type=int, help="stop earlier, for a trial")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="at most")
     parser.add_argument("--show-wrong", action="store_true", help="print each wrong answer")
     arguments = parser.parse_args()
     parts[arguments.part](arguments)

@@ -18,6 +18,7 @@ from models.spark.abilities import extract, instructions, repeat, tools, topics,
 from models.spark.abilities.wording import normal
 from models.spark.chat import Conversation, Message, assistant, call, result, system, user
 from models.spark.corpus import exchange, stream
+from models.spark.text.mesh import MESH
 from models.spark.text.topic import Topic
 from models.spark.text.words import phrase
 
@@ -127,9 +128,10 @@ def _tools_unused(random: Random) -> Iterator[Case]:
 
 def _styles(random: Random) -> Iterator[Case]:
     for style in instructions.STYLES:
-        for topic in random.sample(topics.MESH, 15):
-            told, said = instructions.styled(style, topic, random, held_out=True)
+        for topic in random.sample(style.topics, 25):
+            told, word = instructions.told(style, random, held_out=True)
             messages = [system(told), user(random.choice(topic.asked))]
+            said = style.apply(topic, word)
             yield Case(f"system prompt: {style.name}", Conversation(messages), _equals(said))
 
 
@@ -143,7 +145,7 @@ def _remember(random: Random) -> Iterator[Case]:
 
 def _far(random: Random) -> Iterator[Case]:
     """Questions after a long conversation, some 1,500 tokens into the context."""
-    for topic in random.sample(topics.MESH, 25):
+    for topic in random.sample(MESH, 25):
         messages: list[Message] = []
         while sum(len(m["content"]) + 25 for m in messages) < 5200:
             messages += exchange(random)
@@ -174,19 +176,15 @@ def _held_out_questions(all_cases: list[Case]) -> set[str]:
     }
 
 
-def _held_out_systems() -> set[str]:
-    return {normal(text) for style in instructions.STYLES for text in style.held_out}
-
-
-def assert_unseen(all_cases: list[Case], *, seed: int, count: int = 90_000) -> None:
+def assert_unseen(all_cases: list[Case], *, seed: int, count: int = 400_000) -> None:
     """Raise if a held-out wording occurs among the first `count` training conversations.
 
     The whole training uses fewer.
     """
-    questions, systems = _held_out_questions(all_cases), _held_out_systems()
+    questions = _held_out_questions(all_cases)
     for chat in islice(stream(seed), count):
         for message in chat.messages:
             if message["role"] == "user" and normal(message["content"]) in questions:
                 raise AssertionError(f"in training, too: {message['content']}")
-            if message["role"] == "system" and normal(message["content"]) in systems:
+            if message["role"] == "system" and instructions.is_held_out(message["content"]):
                 raise AssertionError(f"in training, too: {message['content']}")

@@ -9,25 +9,15 @@ from random import Random
 from models.spark.abilities import extract, instructions, repeat, tools, topics, unknown
 from models.spark.chat import Conversation, Message, assistant, system, user
 
-# Shares of conversations, in four phases. Copying comes first: the circuit that does it (an
-# induction head) forms only if it is worth much, and repeat-back, JSON and tool arguments all need
-# it. The later phases have fewer long conversations, so that every ability is seen more often, and
-# the last one words requests more freely.
-_EARLY = {"repeat": 6, "topic": 2, "extract": 1, "tools": 1}
+# Shares of conversations, in two phases. Copying comes first: the circuit that does it (an
+# induction head) forms only if it is worth much, and repeat-back, JSON, tool arguments and the
+# words of system prompts all need it.
+_EARLY = {"repeat": 60, "topic": 20, "extract": 10, "tools": 4, "styled": 6}
 _FULL = {
-    "topic": 30, "unknown": 9, "repeat": 17, "extract": 8, "tools": 14, "styled": 9,
-    "remember": 3, "renamed": 1, "tools_unused": 3, "long": 5,
+    "topic": 42, "unknown": 11, "repeat": 18, "extract": 12, "tools": 8, "styled": 20,
+    "remember": 3, "renamed": 1, "tools_unused": 3, "long": 2,
 }  # fmt: skip
-_LATE = {
-    "topic": 28, "unknown": 8, "repeat": 12, "extract": 9, "tools": 9, "styled": 21,
-    "remember": 4, "renamed": 1, "tools_unused": 6, "long": 2,
-}  # fmt: skip
-_LAST = {
-    "topic": 34, "unknown": 10, "repeat_varied": 26, "extract_varied": 13, "tools": 9,
-    "styled": 18, "remember": 3, "renamed": 1, "tools_unused": 5, "long": 2,
-}  # fmt: skip
-# Up to which conversation each phase lasts.
-_PHASES = ((24_000, _EARLY), (31_232, _FULL), (57_856, _LATE))
+_EARLY_CONVERSATIONS = 22_000
 
 
 def _known(random: Random) -> list[Message]:
@@ -41,11 +31,6 @@ def _unknown(random: Random) -> list[Message]:
 
 def _extract(random: Random) -> list[Message]:
     question, values = extract.example(random)
-    return [user(question), assistant(extract.dump(values))]
-
-
-def _extract_varied(random: Random) -> list[Message]:
-    question, values = extract.varied(random)
     return [user(question), assistant(extract.dump(values))]
 
 
@@ -65,10 +50,13 @@ def _several(random: Random, maker_count: int) -> list[Message]:
 
 
 def _styled(random: Random) -> Conversation:
-    style = random.choice(instructions.STYLES)
-    topic = topics.pick_topic(random)
-    told, answer = instructions.styled(style, topic, random)
-    return Conversation([system(told), user(topics.ask(topic, random)), assistant(answer)])
+    style = instructions.pick_style(random)
+    told, word = instructions.told(style, random)
+    messages = [system(told)]
+    for _ in range(random.choice((1, 1, 1, 1, 2))):
+        topic = random.choice(style.topics)
+        messages += [user(topics.ask(topic, random)), assistant(style.apply(topic, word))]
+    return Conversation(messages)
 
 
 def _renamed(random: Random) -> Conversation:
@@ -83,8 +71,17 @@ def _remember(random: Random) -> Conversation:
     return Conversation([*_lead(random), *maker(random, between)])
 
 
+def _tools(random: Random) -> Conversation:
+    """Tools are on offer; now and then a question is not one for them."""
+    on_offer = tools.pick_tools(random)
+    chat = tools.offer(on_offer, random)
+    for _ in range(random.choice((1, 1, 2, 3))):
+        unused = random.random() < 0.2
+        chat.messages += exchange(random) if unused else tools.turn(on_offer, random)
+    return chat
+
+
 def _tools_unused(random: Random) -> Conversation:
-    """Tools are on offer, but the question is not one for them."""
     chat = tools.offer(tools.pick_tools(random), random)
     chat.messages += _lead(random) + exchange(random)
     return chat
@@ -114,12 +111,11 @@ def conversation(random: Random, shares: dict[str, int] | None = None) -> Conver
     kind = random.choices(list(shares), list(shares.values()))[0]
     simple = {
         "topic": _known, "unknown": _unknown, "repeat": repeat.at_once, "extract": _extract,
-        "repeat_varied": repeat.at_once_varied, "extract_varied": _extract_varied,
     }  # fmt: skip
     if kind in simple:
         return _one_or_two(random, simple[kind](random))
     whole = {
-        "tools": tools.conversation, "styled": _styled, "remember": _remember,
+        "tools": _tools, "styled": _styled, "remember": _remember,
         "renamed": _renamed, "tools_unused": _tools_unused, "long": _long,
     }  # fmt: skip
     return whole[kind](random)
@@ -129,5 +125,4 @@ def stream(seed: int) -> Iterator[Conversation]:
     """Make conversations without end."""
     random = Random(seed)
     for count in itertools.count():
-        shares = next((shares for end, shares in _PHASES if count < end), _LAST)
-        yield conversation(random, shares)
+        yield conversation(random, _EARLY if count < _EARLY_CONVERSATIONS else _FULL)

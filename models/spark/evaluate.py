@@ -51,7 +51,7 @@ class Runner:
 
     def _decode(self, tokens: list[int], count: int = 200) -> float:
         """Feed the most likely token back, past the end of turn if it comes."""
-        self._llama.reset()
+        self._llama.reset()  # type: ignore[no-untyped-call]  # llama_cpp leaves it untyped
         self._llama.eval(tokens)
         began = time.perf_counter()
         for _ in range(count):

@@ -119,11 +119,6 @@ class Spark(nn.Module):
             if weight.dim() > 1:
                 nn.init.normal_(weight, std=residual if name.endswith(RESIDUAL) else 0.04)
 
-    def compile_blocks(self) -> None:
-        """Fuse the small operations of a block, most of which only wait for memory."""
-        for block in self.blocks:
-            block.compile(dynamic=True)
-
     def hidden(self, tokens: Tensor) -> Tensor:
         """Compute the stream after the last norm, for tokens [batch, time]."""
         x = self.embedding(tokens)

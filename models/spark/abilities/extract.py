@@ -69,7 +69,7 @@ _FORMS = (
         ("{name} is {age} and comes from {city}.", "My friend {name} from {city} is {age}."),
     ),
 )  # fmt: skip
-# More sentences for the last part of the training, by the position of their form above.
+# More sentences, by the position of their form above.
 _MORE = (
     ("His name is {name} and he turned {age}.", "Her name is {name}; her age is {age}.",
      "My brother is called {name} and he is {age}.", "The girl {name} is {age} years old today.",
@@ -141,26 +141,24 @@ def _free_form(random: Random) -> tuple[str, dict[str, Value]]:
 
 def example(random: Random, *, held_out: bool = False) -> tuple[str, dict[str, Value]]:
     """Make a request and the object it asks for."""
-    if not held_out and random.random() < 0.2:
-        return _free_form(random)
+    if not held_out:
+        return _free_form(random) if random.random() < 0.2 else _varied(random)
     form = random.choice(_FORMS)
-    values = _values(random, held_out=held_out)
-    wanted = list(form.keys)
-    if not held_out and random.random() < 0.25:
-        random.shuffle(wanted)
-    sentence = random.choice(form.held_out if held_out else form.sentences).format(**values)
-    ask = random.choice(_HELD_OUT_ASK if held_out else _ASK)
-    return ask.format(sentence, _join(wanted)), {key: values[key] for key in wanted}
+    values = _values(random, held_out=True)
+    sentence = random.choice(form.held_out).format(**values)
+    asked = random.choice(_HELD_OUT_ASK).format(sentence, _join(list(form.keys)))
+    return asked, {key: values[key] for key in form.keys}
 
 
-def varied(random: Random) -> tuple[str, dict[str, Value]]:
-    """Make a request from the larger set of sentences and wordings."""
+def _varied(random: Random) -> tuple[str, dict[str, Value]]:
     place = random.randrange(len(_FORMS))
     values = _values(random, held_out=False)
     sentence = random.choice((*_FORMS[place].sentences, *_MORE[place])).format(**values)
-    keys = list(_FORMS[place].keys)
-    asked = random.choice((*_ASK, *_MORE_ASK)).format(sentence, _join(keys))
-    return asked, {key: values[key] for key in keys}
+    wanted = list(_FORMS[place].keys)
+    if random.random() < 0.2:
+        random.shuffle(wanted)
+    asked = random.choice((*_ASK, *_MORE_ASK)).format(sentence, _join(wanted))
+    return asked, {key: values[key] for key in wanted}
 
 
 def dump(values: dict[str, Value]) -> str:

@@ -54,11 +54,6 @@ def _composed(random: Random) -> str:
     return request + random.choice(_MARKS)
 
 
-def at_once_varied(random: Random) -> list[Message]:
-    text = phrase(random)
-    return [user(_composed(random).format(text)), assistant(text)]
-
-
 def ask(text: str, random: Random, *, held_out: bool = False) -> str:
     """Make a request to repeat the text."""
     if held_out:
@@ -71,7 +66,8 @@ def ask(text: str, random: Random, *, held_out: bool = False) -> str:
 
 def at_once(random: Random) -> list[Message]:
     text = phrase(random)
-    return [user(ask(text, random)), assistant(text)]
+    asked = ask(text, random) if random.random() < 0.5 else _composed(random).format(text)
+    return [user(asked), assistant(text)]
 
 
 def remember_word(random: Random, between: list[Message]) -> list[Message]:

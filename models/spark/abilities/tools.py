@@ -278,16 +278,12 @@ def offer(tools: list[Tool], random: Random) -> Conversation:
     return Conversation([], [definition(t) for t in tools], sort_keys=random.random() < 0.25)
 
 
-def conversation(random: Random) -> Conversation:
-    """Make a call, mostly followed by its result, the answer and perhaps a second call."""
-    tools = pick_tools(random)
-    chat = offer(tools, random)
-    for _ in range(random.choice((1, 1, 1, 2))):
-        tool = random.choice(tools)
-        question, arguments = ask(tool, random)
-        chat.messages += [user(question), call(tool.name, arguments)]
-        if random.random() < 0.3:
-            break
-        content, said = answer(tool, arguments, random)
-        chat.messages += [result(content), assistant(said)]
-    return chat
+def turn(on_offer: list[Tool], random: Random) -> list[Message]:
+    """Make a question and its call, mostly followed by the result and the answer."""
+    tool = random.choice(on_offer)
+    question, arguments = ask(tool, random)
+    messages = [user(question), call(tool.name, arguments)]
+    if random.random() < 0.25:
+        return messages
+    content, said = answer(tool, arguments, random)
+    return [*messages, result(content), assistant(said)]

@@ -13,7 +13,9 @@ from models.spark.text.topic import Topic
 
 TOPICS: tuple[Topic, ...] = (*MESH, *EDGE, *SMALL_TALK, *STORIES, *LISTS)
 # Drawn by weight: the mesh is what the model is for, stories are long and learnt quickly.
-_GROUPS = ((MESH, 0.5), (EDGE, 0.18), (SMALL_TALK, 0.18), (STORIES, 0.06), (LISTS, 0.08))
+_GROUPS: tuple[tuple[tuple[Topic, ...], float], ...] = (
+    (MESH, 0.5), (EDGE, 0.18), (SMALL_TALK, 0.18), (STORIES, 0.06), (LISTS, 0.08),
+)  # fmt: skip
 _ABOUT_THING = (
     "What is {}?", "What's {}?", "Explain {}.", "Tell me about {}.", "What do you know about {}?",
     "Can you explain {}?", "What does {} mean?", "What is {} for?", "{}?", "{}", "Define {}.",
@@ -31,8 +33,8 @@ def is_held_out(text: str) -> bool:
 
 
 def pick_topic(random: Random) -> Topic:
-    groups, weights = zip(*_GROUPS, strict=True)
-    return random.choice(random.choices(groups, weights)[0])
+    groups = [topics for topics, _ in _GROUPS]
+    return random.choice(random.choices(groups, [weight for _, weight in _GROUPS])[0])
 
 
 def ask(topic: Topic, random: Random, *, held_out: bool = False) -> str:

@@ -9,7 +9,9 @@ from random import Random
 _PREFIXES = (
     "Please tell me: ", "Hi, ", "Hey spark, ", "I have a question: ", "Can you tell me: ",
     "Quick question: ", "OK, ", "So, ", "And ", "Hello, ", "Now, ", "One more thing: ", "Well, ",
-    "Excuse me, ", "I wonder: ", "Please, ", "Spark, ", "Next question: ",
+    "Excuse me, ", "I wonder: ", "Please, ", "Spark, ", "Next question: ", "Just one thing: ",
+    "Sorry, but ", "Also, ", "Then ", "But ", "Good, ", "Tell me, ", "Could you tell me: ",
+    "One question: ", "Help me: ", "Say, ", "Ah, and ", "Thanks. ",
 )  # fmt: skip
 _SUFFIXES = (" please", ", please", " Thanks!", " Thank you.", " I am new here.", " Be quick.")
 _SWAPS = (
@@ -36,6 +38,35 @@ _SWAPS = (
     ("do i need", ("must i have", "is there a need for", "do we need")),
     ("are you", ("are you really", "you are")),
     ("my", ("our", "a", "the")),
+    ("request", ("question", "prompt", "query")),
+    ("requests", ("questions", "prompts")),
+    ("answer", ("reply", "response")),
+    ("answers", ("replies", "responses")),
+    ("worker", ("node", "edge machine")),
+    ("cloud", ("remote API", "cloud side")),
+    ("header", ("HTTP header", "field")),
+    ("command", ("CLI command", "mesh command")),
+    ("stop", ("end", "halt", "quit")),
+    ("set", ("give", "choose", "put")),
+    ("show", ("list", "display", "give")),
+    ("happens", ("is done", "goes on")),
+    ("dies", ("fails", "crashes", "goes away")),
+    ("why", ("for what reason", "how come")),
+    ("how does", ("in what way does", "explain how", "tell me how")),
+    ("how do i", ("what do i do to", "tell me how to", "I want to", "show me how to")),
+    ("what does", ("explain what", "tell me what")),
+    ("describe", ("explain", "tell me about", "summarise")),
+    ("need", ("require", "have to have")),
+    ("can i", ("is there a way to", "how can i", "am i allowed to")),
+    ("a model", ("models", "the model")),
+    ("works", ("functions", "runs")),
+    ("work", ("function", "operate")),
+    ("used", ("needed", "meant")),
+    ("model", ("network", "LLM")),
+    ("everything", ("all", "the whole thing")),
+    ("tell me", ("I would like to know", "let me know", "inform me")),
+    ("give me", ("show me", "I want", "I need")),
+    ("do you", ("can you", "would you")),
 )  # fmt: skip
 
 
@@ -75,7 +106,9 @@ def _drop_word(text: str, random: Random) -> str:
 
 def reword(text: str, random: Random) -> str:
     """Put the same question as somebody else might type it."""
-    if random.random() < 0.35:
+    if random.random() < 0.3:
+        text = _swap(text, random)
+    if random.random() < 0.15:
         text = _swap(text, random)
     if random.random() < 0.12:
         text = _drop_word(text, random)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from models.spark.text.topic import Topic
 
 
-def _story(subject: str, text: str) -> Topic:
-    """Make a story that is asked for by what it is about."""
+def _story(subject: str, text: str, *unnamed: str) -> Topic:
+    """Make a story that is asked for by what it is about, or by wordings that name nothing."""
     return Topic(
         f"story_{subject.replace(' ', '_')}",
         "",
@@ -18,6 +18,15 @@ def _story(subject: str, text: str) -> Topic:
             f"Do you know a story about {subject}?",
             f"A story about {subject}, please.",
             f"Make up a short story about {subject}.",
+            f"Please tell me a story about {subject}.",
+            f"I would like a story about {subject}.",
+            f"Give me a story about {subject}.",
+            f"Invent a story about {subject}.",
+            f"Tell me something about {subject} as a story.",
+            f"Have you a story about {subject}?",
+            f"Can you write a story about {subject}?",
+            f"Story about {subject}",
+            *unnamed,
         ),
         (
             f"Can I hear a short story about {subject}?",
@@ -40,6 +49,15 @@ def _list(subject: str, *items: str) -> Topic:
             f"Tell me a few {subject}.",
             f"Can you list {subject}?",
             f"Write down some {subject}.",
+            f"What {subject} are there?",
+            f"Show me some {subject}.",
+            f"Enumerate {subject}.",
+            f"I need some {subject}.",
+            f"Make a list of {subject}.",
+            f"Please name {subject}.",
+            f"Do you know any {subject}?",
+            f"A list of {subject}, please.",
+            f"Write a list of {subject}.",
         ),
         (f"Could you name a few {subject}?", f"I need a list of {subject}."),
         "\n".join(f"- {item}" for item in items),
@@ -51,6 +69,12 @@ STORIES = (
         "a fox",
         "A young fox could not sleep, so she counted the stars. At a hundred she met an owl who "
         "was counting, too. They counted together until morning, and both were friends.",
+        "Tell me a story.",
+        "Tell a story",
+        "A short story, please.",
+        "Do you know a story?",
+        "Write a short story.",
+        "I want to hear a story.",
     ),
     _story(
         "a laptop",
