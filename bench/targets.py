@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import psutil
 from rich.console import Console
 
 from bench import peers, script
@@ -20,7 +21,10 @@ from mesh.broker.binary import find_server
 DIRECT = "backend, directly"
 PROTOTYPE = "bare prototype"
 MESH = "inference-mesh"
+LLAMA_SERVER = "llama-server"
 MESH_PER_TOKEN = "inference-mesh, a frame per token"
+DEMO = Path(__file__).parent.parent / "models" / "spark" / "spark.gguf"
+"""The bundled model: small, and trained to answer."""
 SLOTS = 64
 """More than there are clients: what is measured is the way of a request, not the queue."""
 PARTS = {"broker", "gateway", "worker"}
@@ -64,9 +68,9 @@ class Workshop:
         return self.folder / "logs" / f"{name}.log"
 
 
-def chats(url: str) -> Callable[[], bool]:
+def chats(url: str, model: str = script.MODEL) -> Callable[[], bool]:
     """Return a check whether a server answers a chat."""
-    body = {"model": script.MODEL, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1}
+    body = {"model": model, "messages": [{"role": "user", "content": "1"}], "max_tokens": 1}
     headers = {"Content-Type": "application/json"}
 
     def check() -> bool:
@@ -85,7 +89,8 @@ def _python(module: str, *words: str, **flags: object) -> list[str]:
     return [sys.executable, "-m", module, *words, *options]
 
 
-def _mesh(command: str, state: Path, **flags: object) -> list[str]:
+def mesh_command(command: str, state: Path, flags: Mapping[str, object]) -> list[str]:
+    """Return the command line of a ``mesh`` command."""
     return _python("cli.main", command, state=state, log_level="warning", **flags)
 
 
@@ -102,7 +107,7 @@ def backend(shop: Workshop) -> Iterator[Target]:
 @contextmanager
 def litellm(shop: Workshop, upstream: Target) -> Iterator[Target]:
     """Run LiteLLM's proxy as its guide has it, without logging, keys or anything to look up."""
-    commands = peers.install(peers.LITELLM, shop.cache, shop.console)
+    commands = peers.install(peers.LITELLM, shop.cache / "peers", shop.console)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     parameters = {"model": "openai/scripted", "api_base": f"{upstream.url}/v1", "api_key": "none"}
@@ -132,7 +137,7 @@ def litellm(shop: Workshop, upstream: Target) -> Iterator[Target]:
 @contextmanager
 def sglang_router(shop: Workshop, upstream: Target) -> Iterator[Target]:
     """Run sglang-router with its defaults: cache-aware routing, retries, breaker, metrics."""
-    commands = peers.install(peers.SGLANG_ROUTER, shop.cache, shop.console)
+    commands = peers.install(peers.SGLANG_ROUTER, shop.cache / "peers", shop.console)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
@@ -184,17 +189,21 @@ def prototype(shop: Workshop) -> Iterator[Target]:
 
 @contextmanager
 def mesh(
-    shop: Workshop, folder: str, flags: Mapping[str, object], name: str = MESH
+    shop: Workshop,
+    folder: str,
+    flags: Mapping[str, object],
+    name: str = MESH,
+    model: str = script.MODEL,
 ) -> Iterator[Target]:
-    """Run a whole mesh with the scripted engine, as people start it: ``mesh up``."""
+    """Run a whole mesh as people start it, ``mesh up``: with the scripted engine by default."""
     state = shop.folder / folder
-    listen = {"http": "127.0.0.1:0", "nats_listen": "127.0.0.1:0"}
-    command = _mesh("up", state, engine="scripted", **listen, **flags)
+    defaults = {"http": "127.0.0.1:0", "nats_listen": "127.0.0.1:0", "engine": "scripted"}
+    command = mesh_command("up", state, defaults | dict(flags))
 
     def ready() -> bool:
         run = runfile.read(state)
         parts = {part.name for part in run.parts} if run else set()
-        return run is not None and parts >= PARTS and chats(_root(run))()
+        return run is not None and parts >= PARTS and chats(_root(run), model)()
 
     with running(command, log=shop.log(folder), ready=ready) as process:
         run = runfile.require(state)
@@ -204,3 +213,39 @@ def mesh(
 
 def _root(run: runfile.RunFile) -> str:
     return run.base_url.removesuffix("/v1")
+
+
+@contextmanager
+def llama_mesh(shop: Workshop, folder: str, model: Path, **flags: object) -> Iterator[Target]:
+    """Run a whole mesh with a model file, as people start it."""
+    chosen = {"engine": "llama", "model": model, **flags}
+    with mesh(shop, folder, chosen, model=model.stem) as target:
+        yield target
+
+
+@contextmanager
+def llama_server(
+    shop: Workshop, program: Path, model: Path, *, slots: int, context: int
+) -> Iterator[Target]:
+    """Run llama.cpp's own server with its defaults; ``context``: tokens per slot."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        *(str(program), "-m", str(model), "--alias", model.stem, "--jinja"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--parallel", str(slots), "--ctx-size", str(slots * context)),
+    ]
+    log = shop.log("llama-server")
+    with running(command, log=log, ready=chats(url, model.stem)) as process:
+        yield Target(name=LLAMA_SERVER, url=url, pids={"server": process.pid})
+
+
+@contextmanager
+def another_worker(
+    shop: Workshop, folder: str, name: str, model: Path, **flags: object
+) -> Iterator[psutil.Process]:
+    """Run one more worker of the mesh in ``folder``; it serves some time after the start."""
+    chosen = {"engine": "llama", "model": model, "name": name, **flags}
+    command = mesh_command("worker", shop.folder / folder, chosen)
+    with running(command, log=shop.log(f"{folder}-{name}"), ready=lambda: True) as process:
+        yield process

@@ -13,8 +13,8 @@ from bench.failures import BenchError
 from bench.figures import Figure, Goal, Row
 from bench.load import Percentiles, percentiles
 from bench.targets import Workshop
-from mesh.fleet import Fleet
 from mesh.demand import Demand
+from mesh.fleet import Fleet
 from mesh.placement import place
 from schemas.inference import Policy
 

@@ -1,0 +1,85 @@
+"""The mesh with a real model beside llama-server: the same requests, over HTTP."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import median
+from time import perf_counter
+
+import uvloop
+
+from bench import targets, words
+from bench.chats import Client, chat
+from bench.failures import WrongAnswer
+from bench.figures import Figure, Goal, Row
+from bench.rows.batches import ANSWER, BATCHES, PROMPT
+from bench.targets import LLAMA_SERVER, MESH, Target, Workshop
+from bench.weights import NAME, benchmark_model
+from bench.yardsticks import yardsticks
+
+SLOTS = max(BATCHES)
+CONTEXT = 2 * (PROMPT + ANSWER)
+REPEATS = 2
+"""Jobs of one size in a round: the shortest takes half a second."""
+
+Times = dict[int, list[float]]
+"""Seconds of the jobs of each size."""
+
+
+def measure(shop: Workshop, seconds: float, rounds: int) -> Row:
+    """Measure jobs of several requests that come at once; ``seconds`` plays no part."""
+    tools = yardsticks(shop.cache / "llama.cpp", shop.console)
+    model = benchmark_model(shop.cache / "models")
+    mesh = targets.llama_mesh(shop, "serving", model, slots=SLOTS, context=CONTEXT)
+    server = targets.llama_server(shop, tools.server, model, slots=SLOTS, context=CONTEXT)
+    with mesh as ours, server as theirs:
+        times = uvloop.run(_rounds(shop, [ours, theirs], rounds))
+    return Row(figures=tuple(_figure(size, times) for size in BATCHES), details=times)
+
+
+async def _rounds(shop: Workshop, servers: Sequence[Target], rounds: int) -> dict[str, Times]:
+    times: dict[str, Times] = {server.name: defaultdict(list) for server in servers}
+    for number in range(rounds):
+        turn = servers if number % 2 == 0 else servers[::-1]
+        for server in turn:
+            shop.say(f"{server.name}, round {number + 1}")
+            await _jobs(server, number, times[server.name])
+    return times
+
+
+async def _jobs(server: Target, number: int, times: Times) -> None:
+    async with Client(server.url) as client:
+        first = await client.ask(_body(words.prompt(PROMPT, 0), tokens=2))
+        length = 2 * PROMPT - first.usage.prompt_tokens
+        for repeat in range(REPEATS):
+            for size in BATCHES:
+                seed = 1 + 100 * (REPEATS * number + repeat)
+                bodies = [_body(words.prompt(length, seed + each)) for each in range(size)]
+                times[size].append(await _job(client, bodies))
+
+
+def _body(text: str, tokens: int = ANSWER) -> dict[str, object]:
+    """Return a request whose prompt is computed as a whole: neither side keeps any."""
+    return chat(NAME, [("user", text)], tokens, cache_prompt=False)
+
+
+async def _job(client: Client, bodies: Sequence[dict[str, object]]) -> float:
+    """Return the seconds until all of the requests are answered."""
+    started = perf_counter()
+    replies = await client.ask_all(bodies)
+    took = perf_counter() - started
+    for reply in replies:
+        if reply.text.split() != words.said(ANSWER).split() or reply.usage.cached > PROMPT / 10:
+            raise WrongAnswer(f"{reply.usage}: {reply.text[:80]!r}…")
+    return took
+
+
+def _figure(size: int, times: Mapping[str, Times]) -> Figure:
+    rates = {name: size / median(jobs[size]) for name, jobs in times.items()}
+    return Figure(
+        name=f"over HTTP, {size} requests at once ({PROMPT} tokens in, {ANSWER} out)",
+        unit="requests/s",
+        value=rates[MESH],
+        peers={LLAMA_SERVER: rates[LLAMA_SERVER]},
+        goal=Goal(text="≥ 1x", at_least=rates[LLAMA_SERVER]),
+        note=f"{SLOTS} slots, threads as either side chooses; not streamed",
+    )
