@@ -7,7 +7,9 @@ from workers.llama.gguf_header import Header
 PROCESS_BYTES = 96 << 20
 """An engine process without a model: interpreter, libraries and their buffers."""
 CACHE_WEIGHT = 2
-"""Bytes per element of the KV cache (f16)."""
+"""Bytes per element of the KV cache: always f16, a quantised cache is not used."""
+CELL_BOOKKEEPING = 48
+"""Bytes per cell beside keys and values: its position, and which sequences hold it."""
 FLOAT = 4
 
 
@@ -26,21 +28,32 @@ class Footprint:
         return self.weights + self.cache + self.compute + self.process
 
 
-def footprint(header: Header, *, context: int, slots: int, batch: int) -> Footprint:
+def footprint(
+    header: Header, *, context: int, slots: int, batch: int, outputs: int = 0
+) -> Footprint:
     """Return what ``slots`` sequences of ``context`` tokens need, ``batch`` tokens per step.
 
-    The cache follows from the shape of the network. The compute buffers are an upper estimate of
-    what llama.cpp's graph holds at once: activations of one block, the attention mask, the logits.
+    The cache follows from the shape of the network. ``outputs``: rows of a step whose logits are
+    wanted at most, 0 for one per slot.
     """
-    width = header.number("embedding_length")
     cells = context * slots
-    activations = batch * (8 * width + 3 * header.number("feed_forward_length", 4 * width))
-    logits = header.vocabulary * slots
     return Footprint(
         weights=header.weight_bytes,
         cache=cells * cell_bytes(header),
-        compute=FLOAT * (activations + logits + batch * cells),
+        compute=cells * CELL_BOOKKEEPING
+        + compute_bytes(header, context=context, slots=slots, batch=batch, outputs=outputs),
     )
+
+
+def compute_bytes(header: Header, *, context: int, slots: int, batch: int, outputs: int = 0) -> int:
+    """Return an upper estimate of what llama.cpp's graph holds at once.
+
+    Activations of one block, the attention mask, and the logits twice: in the graph and copied out.
+    """
+    width = header.number("embedding_length")
+    activations = batch * (8 * width + 3 * header.number("feed_forward_length", 4 * width))
+    logits = 2 * header.vocabulary * (outputs or slots)
+    return FLOAT * (activations + logits + batch * context * slots)
 
 
 def cell_bytes(header: Header) -> int:

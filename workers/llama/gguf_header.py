@@ -5,6 +5,7 @@ end, and a file shorter than its tensors is refused. The layout is the one of ``
 the ggml repository (versions 2 and 3, little-endian).
 """
 
+import math
 import mmap
 import os
 import struct
@@ -41,8 +42,25 @@ _BLOCKS: dict[int, tuple[int, int]] = {
 """Weights per block and bytes per block of each tensor type (``ggml_type``)."""
 
 
+_ARRAYS = {
+    "tokenizer.ggml.tokens": (_TEXT,),
+    "tokenizer.ggml.merges": (_TEXT,),
+    "tokenizer.ggml.scores": (5, 6),
+    "tokenizer.ggml.token_type": (5,),
+}
+"""Entries that must be arrays, and of which element types: texts, i32, f32."""
+
+
 class BadModelFile(Exception):
     """The file is not a GGUF model that can be loaded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """One tensor. shape: the length of a row first; nbytes: its size in the file."""
+
+    shape: tuple[int, ...]
+    nbytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +72,13 @@ class Header:
     """Tokens in the vocabulary, 0 if the file does not list them."""
     weight_bytes: int
     file_bytes: int
+    tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def architecture(self) -> str:
-        """The network's architecture, such as ``llama``."""
-        return str(self.values.get("general.architecture", ""))
+        """The network's architecture, such as ``llama``; empty in later parts of a split model."""
+        found = self.values.get("general.architecture")
+        return found if isinstance(found, str) else ""
 
     @property
     def name(self) -> str:
@@ -120,8 +140,11 @@ class _Cursor:
             self.take(self.count("length of a text", MAX_TEXT))
 
 
-def read_header(path: Path) -> Header:
-    """Return the header of a model file; raises ``BadModelFile`` with the reason."""
+def read_header(path: Path, *, is_later_part: bool = False) -> Header:
+    """Return the header of a model file; raises ``BadModelFile`` with the reason.
+
+    ``is_later_part``: of a split model, of which only the first part describes the network.
+    """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -129,10 +152,14 @@ def read_header(path: Path) -> Header:
                 msg = f"{path.name} is empty or too short ({size} bytes)"
                 raise BadModelFile(msg)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _parse(_Cursor(data), size)
+                header = _parse(_Cursor(data), size)
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}"
         raise BadModelFile(msg) from error
+    if not header.architecture and not is_later_part:
+        msg = "the header names no architecture"
+        raise BadModelFile(msg)
+    return header
 
 
 def _parse(cursor: _Cursor, size: int) -> Header:
@@ -149,26 +176,34 @@ def _parse(cursor: _Cursor, size: int) -> Header:
     for _ in range(num_values):
         key = cursor.text("a metadata key", MAX_KEY)
         values[key] = _value(cursor, key)
-    if not isinstance(values.get("general.architecture"), str):
-        msg = "the header names no architecture"
-        raise BadModelFile(msg)
-    vocabulary = values.get("tokenizer.ggml.tokens", 0)
-    weights = _tensors(cursor, num_tensors, _alignment(values), size)
-    return Header(values=values, vocabulary=vocabulary, weight_bytes=weights, file_bytes=size)
+    tensors = _tensors(cursor, num_tensors, _alignment(values), size)
+    return Header(
+        values=values,
+        vocabulary=values.get("tokenizer.ggml.tokens", 0),
+        weight_bytes=sum(tensor.nbytes for tensor in tensors.values()),
+        file_bytes=size,
+        tensors=tensors,
+    )
 
 
 def _value(cursor: _Cursor, key: str) -> Any:
     kind: int = cursor.scalar(_U32)
-    if kind == _TEXT:
-        return cursor.text(key)
     if kind == _ARRAY:
         return _array(cursor, key)
+    if key in _ARRAYS:
+        msg = f"{key} is no list"
+        raise BadModelFile(msg)
+    if kind == _TEXT:
+        return cursor.text(key)
     return cursor.scalar(_layout(kind, key))
 
 
 def _array(cursor: _Cursor, key: str) -> Any:
     """Return an array of numbers; of an array of texts only the count is of interest."""
     kind: int = cursor.scalar(_U32)
+    if kind not in _ARRAYS.get(key, (kind,)):
+        msg = f"{key} is a list of the wrong type {kind}"
+        raise BadModelFile(msg)
     count = cursor.count(f"elements of {key}", MAX_ARRAY)
     if kind == _TEXT:
         cursor.skip_texts(count)
@@ -193,26 +228,29 @@ def _alignment(values: dict[str, Any]) -> int:
     return found
 
 
-def _tensors(cursor: _Cursor, count: int, alignment: int, size: int) -> int:
-    """Return the bytes of all weights, after making sure that the file holds them."""
-    total = end = 0
+def _tensors(cursor: _Cursor, count: int, alignment: int, size: int) -> dict[str, Tensor]:
+    """Return all tensors by name, after making sure that the file holds them."""
+    tensors: dict[str, Tensor] = {}
+    end = 0
     for _ in range(count):
-        offset, nbytes = _tensor(cursor, alignment)
-        total += nbytes
-        end = max(end, offset + nbytes)
+        name = cursor.text("a tensor name", MAX_KEY)
+        if name in tensors:
+            msg = f"the tensor {name} is there twice"
+            raise BadModelFile(msg)
+        tensors[name], offset = _tensor(cursor, name, alignment)
+        end = max(end, offset + tensors[name].nbytes)
     start = -(-cursor.at // alignment) * alignment
-    if start + end > size:
+    if tensors and start + end > size:
         msg = f"the file is truncated: its tensors need {start + end:,} bytes, it has {size:,}"
         raise BadModelFile(msg)
-    return total
+    return tensors
 
 
-def _tensor(cursor: _Cursor, alignment: int) -> tuple[int, int]:
-    name = cursor.text("a tensor name", MAX_KEY)
+def _tensor(cursor: _Cursor, name: str, alignment: int) -> tuple[Tensor, int]:
+    """Return a tensor and its offset in the data."""
     dimensions = cursor.count(f"dimensions of {name}", MAX_DIMENSIONS, _U32)
-    weights = 1
-    for _ in range(dimensions):
-        weights *= cursor.count(f"a dimension of {name}", 1 << 40)
+    shape = tuple(cursor.count(f"a dimension of {name}", 1 << 40) for _ in range(dimensions))
+    weights = math.prod(shape)
     kind: int = cursor.scalar(_U32)
     offset: int = cursor.scalar(_U64)
     if kind not in _BLOCKS:
@@ -222,4 +260,4 @@ def _tensor(cursor: _Cursor, alignment: int) -> tuple[int, int]:
     if weights % block or offset % alignment:
         msg = f"{name} is not aligned to its blocks"
         raise BadModelFile(msg)
-    return offset, weights // block * nbytes
+    return Tensor(shape=shape, nbytes=weights // block * nbytes), offset

@@ -43,26 +43,37 @@ def _siblings(cpu: int) -> str:
 
 
 def _cgroups() -> Iterator[Path]:
-    """Yield this process's cgroup (version 2) and its ancestors: a limit on any of them holds."""
+    """Yield this process's cgroups and their ancestors: a limit on any of them holds.
+
+    Version 2 has one tree; version 1 has one per controller, and in a container the path that
+    the kernel names may lie outside of what is mounted, of which the root is then the own group.
+    """
     for line in _read(Path("/proc/self/cgroup")).splitlines():
-        if line.startswith("0::"):
-            group = CGROUP_ROOT / line[3:].lstrip("/")
+        _, controllers, path = line.split(":", 2)
+        for mount in {"", "unified"} if not controllers else {controllers, *controllers.split(",")}:
+            group = CGROUP_ROOT / mount / path.lstrip("/")
             yield from (p for p in (group, *group.parents) if p.is_relative_to(CGROUP_ROOT))
 
 
 def _quota(group: Path) -> float:
-    """Return the cores a group's ``cpu.max`` grants."""
+    """Return the cores a group grants: ``cpu.max``, or version 1's ``cpu.cfs_quota_us``."""
     quota, _, period = _read(group / "cpu.max").partition(" ")
+    if not quota:
+        quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() else math.inf
 
 
 def _room(group: Path) -> float:
     """Return the bytes left under a group's limit; inactive page cache is given up on demand."""
     limit, used = _read(group / "memory.max"), _read(group / "memory.current")
+    cache = "inactive_file"
+    if not limit:
+        limit = _read(group / "memory.limit_in_bytes")
+        used, cache = _read(group / "memory.usage_in_bytes"), "total_inactive_file"
     if not (limit.isdigit() and used.isdigit()):
         return math.inf
     stat = dict(line.split() for line in _read(group / "memory.stat").splitlines())
-    return int(limit) - int(used) + int(stat.get("inactive_file", 0))
+    return int(limit) - int(used) + int(stat.get(cache, 0))
 
 
 def _read(path: Path) -> str:

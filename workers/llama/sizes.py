@@ -1,0 +1,56 @@
+"""How many sequences a model serves and how long they may be, where nobody has said so."""
+
+from dataclasses import dataclass
+
+from workers.llama.fit import Footprint, choose_context, footprint
+from workers.llama.gguf_header import Header
+
+SLOTS = 4
+"""Sequences at a time: more make each of them slower without much more in total on a CPU."""
+MAX_SEQUENCES = 256
+"""llama.cpp's ``LLAMA_MAX_SEQ``."""
+SPARE_SEQUENCES, SPARE_PER_SLOT = 32, 4
+"""Sequences beyond the slots, for what is kept of ended ones and for further choices. Each costs
+a row of logits in memory, because llama.cpp has room for one per sequence."""
+LEAST_CONTEXT = 1024
+"""Tokens per sequence below which memory does not push the context: chats would not fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a model is served with. context: tokens per sequence; batch: tokens per step at most."""
+
+    slots: int
+    context: int
+    batch: int
+    need: Footprint
+
+
+def choose_sizes(
+    header: Header, *, slots: int, context: int, context_cap: int, chunk: int, free: int
+) -> Sizes:
+    """Return the sizes for ``free`` bytes of memory.
+
+    ``slots`` and ``context`` of 0 are chosen here: first fewer sequences, down to one, then shorter
+    ones. Numbers that a person gave stay, even if they do not fit: the refusal names the figures.
+    """
+    longest = choose_context(header, wanted=context, cap=context_cap)
+    counts = [slots] if slots else range(SLOTS, 0, -1)
+    choices = [_sizes(header, count, longest, chunk) for count in counts]
+    while not context and longest // 2 >= LEAST_CONTEXT:
+        longest //= 2
+        choices.append(_sizes(header, slots or 1, longest, chunk))
+    return next((c for c in choices if c.need.total <= free), choices[-1])
+
+
+def num_sequences(slots: int) -> int:
+    """Return how many sequences a context of so many slots tells apart."""
+    spare = max(SPARE_SEQUENCES, SPARE_PER_SLOT * slots)
+    return max(slots, min(slots + spare, MAX_SEQUENCES))
+
+
+def _sizes(header: Header, slots: int, context: int, chunk: int) -> Sizes:
+    batch = min(max(chunk, slots), context * slots)
+    rows = num_sequences(slots)
+    need = footprint(header, context=context, slots=slots, batch=max(batch, rows), outputs=rows)
+    return Sizes(slots=slots, context=context, batch=batch, need=need)
