@@ -26,6 +26,7 @@ from mesh.errors import (
     Draining,
     InternalError,
     InvalidRequest,
+    LineLost,
     MeshError,
     ModelNotFound,
     NoCapacity,
@@ -33,9 +34,9 @@ from mesh.errors import (
 )
 from mesh.inbox import Delivery, Status
 from schemas.fleet import Advert, ModelState, ModelStatus, Tier
-from schemas.inference import Cancel, Dispatch, Lease
+from schemas.inference import Cancel, Dispatch, Lease, ModelOrder
 from schemas.wire import UNREADABLE, decoder, encode
-from workers.engine import Engine
+from workers.engine import Engine, Loadable
 from workers.frame_writer import STREAM_WINDOW, WHOLE_WINDOW, FrameWriter
 
 log = structlog.get_logger("mesh.agent")
@@ -45,10 +46,13 @@ LEASE_LASTS = 2.0
 """Seconds without a lease after which a router's attempts are nobody's any more."""
 SWEEP_EVERY = 0.25
 COALESCE_ADVERTS = 0.02
+GOODBYE = 1.0
+"""Seconds for the last words of a worker that is told to hurry."""
 
 _dispatches = decoder(Dispatch)
 _cancels = decoder(Cancel)
 _leases = decoder(Lease)
+_orders = decoder(ModelOrder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +131,20 @@ class Agent:
             await anyio.sleep_forever()
 
     async def drain(self) -> None:
-        """Take nothing new, let running attempts finish in time, and say goodbye."""
+        """Take nothing new, let running attempts finish in time, and say goodbye.
+
+        Cancelled, it says so at once to those that still run.
+        """
         self.draining = True
         self._advertise_now()
-        with anyio.move_on_after(self._settings.drain_timeout):
-            await self._idle.wait()
+        try:
+            with anyio.move_on_after(self._settings.drain_timeout):
+                await self._idle.wait()
+        finally:
+            with anyio.move_on_after(GOODBYE, shield=True):
+                await self._say_goodbye()
+
+    async def _say_goodbye(self) -> None:
         for running in tuple(self._running.values()):
             self._end(running, WorkerLost("the worker shut down before the answer was complete"))
         self._departed = True
@@ -163,6 +176,8 @@ class Agent:
                     self._heard[_leases.decode(delivery.payload).router] = self._clock()
                 case "drain":
                     self.drain_asked.set()
+                case "load" | "unload":
+                    self._on_order(op, _orders.decode(delivery.payload).model)
         except UNREADABLE as error:
             log.warning("work.malformed", op=op, error=str(error))
 
@@ -196,10 +211,10 @@ class Agent:
             return NoCapacity(
                 f"{name} is down on {self._settings.name}: {status.detail}", retry_after=5.0
             )
-        if status.state is ModelState.LOADING:
+        if self._must_wait(status):
             return Busy(f"{name} is being loaded")
         if self._taken[name] >= status.slots:
-            return Busy(f"all {status.slots} slots of {name} are taken")
+            return Busy(f"all slots of {name} are taken")
         if work.attempt in self._running:
             return InvalidRequest("this attempt is already running")
         return DeadlineExceeded() if work.remaining_ms <= 0 else None
@@ -282,8 +297,25 @@ class Agent:
             running.writer = None
         running.stop()
 
+    def _on_order(self, op: str, name: str) -> None:
+        engine: object = self._engines.get(name)
+        if not isinstance(engine, Loadable):
+            log.warning("work.not_loadable", op=op, model=name)
+        elif op == "load":
+            engine.load()
+        else:
+            engine.unload()
+
+    def _must_wait(self, status: ModelStatus) -> bool:
+        """Tell whether requests do better to wait for a model in the router.
+
+        There they can go elsewhere if it takes long. One that is loaded because attempts here wait
+        for it may have company.
+        """
+        return status.state is ModelState.LOADING and not self._taken[status.name]
+
     def _free(self, status: ModelStatus) -> int:
-        if self.draining or status.state in (ModelState.LOADING, ModelState.FAILED):
+        if self.draining or status.state is ModelState.FAILED or self._must_wait(status):
             return 0
         return max(0, status.slots - self._taken[status.name])
 
@@ -297,7 +329,9 @@ class Agent:
             for running in tuple(self._running.values()):
                 if now - self._heard.get(running.router, now) > LEASE_LASTS:
                     log.info("attempt.unleased", request_id=running.work.request.id)
-                    self._abandon(running)
+                    # A router that is not dead but was cut off or stood still learns what became
+                    # of it, and that the worker is not to blame.
+                    self._end(running, LineLost("the worker heard nothing from the router"))
                 elif running.writer is not None and now - running.writer.sent_at >= BEAT_EVERY:
                     running.writer.beat()
             alive = {running.router for running in self._running.values()}

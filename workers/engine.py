@@ -1,7 +1,7 @@
 """The seam between the bus side of a worker and what computes: one engine answers for one model."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -56,9 +56,22 @@ class Engine(Protocol):
         ...
 
     async def generate(self, work: Dispatch, emit: Emit) -> Finish:
-        """Compute one attempt.
+        """Compute one attempt; where the model is ``available``, load it first.
 
         Cancelling the call stops the computation within one step and frees the sequence; so does
         the passing of ``work.remaining_ms`` (raises ``DeadlineExceeded``). Raises ``MeshError``.
         """
+        ...
+
+
+@runtime_checkable
+class Loadable(Protocol):
+    """An engine whose model can be told to come into memory and to leave it."""
+
+    def load(self) -> None:
+        """Have the model loaded, although nobody uses it yet."""
+        ...
+
+    def unload(self) -> None:
+        """Have the model leave as soon as nobody uses it; its next use loads it again."""
         ...

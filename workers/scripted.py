@@ -12,7 +12,8 @@ import anyio
 from mesh.clock import Clock, monotonic
 from mesh.errors import ContextLengthExceeded
 from schemas.fleet import ModelStatus
-from schemas.inference import Dispatch, FinishReason, InferRequest, Usage
+from schemas.inference import Ability, Dispatch, FinishReason, InferRequest, Task, Usage
+from workers import scripted_inputs
 from workers.engine import Emit, Finish, Piece
 
 BURST = 256
@@ -50,6 +51,7 @@ class ScriptedEngine:
             kv_free=script.context * script.slots,
             decode_rate=script.tps,
             overhead_ms=script.ttft_ms,
+            abilities=(Ability.EMBEDDINGS.value, Ability.RERANK.value),
         )
 
     def status(self) -> ModelStatus:
@@ -62,8 +64,10 @@ class ScriptedEngine:
         await anyio.sleep_forever()
 
     async def generate(self, work: Dispatch, emit: Emit) -> Finish:
-        """Emit the numbered tokens that follow those already emitted."""
+        """Emit the numbered tokens that follow those already emitted, or what inputs give."""
         request, first = work.request, len(work.emitted)
+        if request.task is not Task.GENERATE:
+            return await self._take_inputs(request, emit)
         prompt_tokens = _count_words(request)
         if prompt_tokens >= self._settings.context:
             raise ContextLengthExceeded(
@@ -76,6 +80,22 @@ class ScriptedEngine:
         await self._play(texts, first, emit)
         usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=len(texts))
         return Finish(reason, usage)
+
+    async def _take_inputs(self, request: InferRequest, emit: Emit) -> Finish:
+        scripted_inputs.check(request, self._settings.context)
+        if self._settings.ttft_ms > 0:
+            await asyncio.sleep(self._settings.ttft_ms / 1000)
+        for start in range(0, len(request.inputs), BURST):
+            entries = request.inputs[start : start + BURST]
+            if request.task is Task.EMBED:
+                found = (scripted_inputs.vector(entry, request.dimensions) for entry in entries)
+                emit(Piece(index=start, vectors=tuple(found)))
+            else:
+                scores = (scripted_inputs.score(request.query, entry) for entry in entries)
+                emit(Piece(index=start, scores=tuple(scores)))
+            await asyncio.sleep(0)
+        tokens = sum(map(scripted_inputs.count_tokens, request.inputs))
+        return Finish("stop", Usage(prompt_tokens=tokens))
 
     def _answer(self, request: InferRequest) -> tuple[list[str], FinishReason]:
         script = self._settings.tokens

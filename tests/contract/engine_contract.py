@@ -12,7 +12,7 @@ import pytest
 
 from mesh.errors import ContextLengthExceeded
 from schemas.fleet import ModelState
-from schemas.inference import ChatMessage, Dispatch, InferRequest, Sampling
+from schemas.inference import Ability, ChatMessage, Dispatch, InferRequest, Sampling
 from workers.engine import Engine, Finish, Piece
 
 GREEDY = Sampling(temperature=0)
@@ -86,6 +86,8 @@ class EngineContract(ABC):
     """Whether pieces carry token ids, so that a stream can be resumed."""
     has_context: ClassVar[bool] = True
     """Whether the engine knows its context length."""
+    computes: ClassVar[bool] = True
+    """Whether the engine computes itself, and not an upstream of which little is asked here."""
 
     @abstractmethod
     def running(self) -> AbstractAsyncContextManager[Engine]:
@@ -176,7 +178,68 @@ class EngineContract(ABC):
             rest = await generate(engine, dispatch(self.model, max_tokens=8, emitted=whole.ids[:3]))
         assert rest.ids == whole.ids[3:]
         assert whole.text.endswith(rest.text)
-        assert rest.done == whole.done
+        assert rest.done.reason == whole.done.reason
+        assert rest.done.usage.completion_tokens == whole.done.usage.completion_tokens
+
+    async def test_cached_tokens_are_part_of_the_prompt(self) -> None:
+        """Of a prompt that comes again, all but the last token may be cached; of others, none."""
+        text = "the same words again and again"
+        async with self.running() as engine:
+            first, again = [
+                (await generate(engine, dispatch(self.model, text))).done.usage for _ in range(2)
+            ]
+            other = await generate(engine, dispatch(self.model, text, tenant="other"))
+        if self.computes:
+            assert first.cached_tokens == other.done.usage.cached_tokens == 0
+        assert 0 <= again.cached_tokens < again.prompt_tokens
+        assert again.prompt_tokens == first.prompt_tokens
+
+    async def test_choices_come_under_their_numbers_and_end_each(self) -> None:
+        """Every choice has its text and one end; usage counts the prompt once and all tokens."""
+        async with self.running() as engine:
+            self._need(engine, Ability.CHOICES)
+            one = await generate(engine, dispatch(self.model, max_tokens=4))
+            three = await generate(engine, dispatch(self.model, max_tokens=4, n=3))
+        ended = [(p.index, p.finish_reason) for p in three.pieces if p.finish_reason]
+        assert sorted(ended) == [(0, "length"), (1, "length"), (2, "length")]
+        for index in range(3):
+            assert "".join(p.text for p in three.pieces if p.index == index) == one.text
+        assert three.done.usage.prompt_tokens == one.done.usage.prompt_tokens
+        assert three.done.usage.completion_tokens == 12
+
+    async def test_logprobs_come_with_their_tokens(self) -> None:
+        """There is one item per token, with as many alternatives as asked for."""
+        async with self.running() as engine:
+            self._need(engine, Ability.LOGPROBS)
+            done = await generate(engine, dispatch(self.model, max_tokens=4, logprobs=2))
+        items = [item for piece in done.pieces for item in piece.logprobs or ()]
+        assert "".join(item["token"] for item in items) == done.text
+        assert [len(item["top_logprobs"]) for item in items] == [2] * 4
+        assert all(item["logprob"] <= 0 for item in items)
+
+    async def test_a_stop_token_ends_the_output(self) -> None:
+        """The output ends before the token, with the reason stop."""
+        async with self.running() as engine:
+            self._need(engine, Ability.LOGIT_BIAS)
+            whole = await generate(engine, dispatch(self.model, max_tokens=8))
+            token = whole.ids[4]
+            sampling = Sampling(temperature=0, stop_token_ids=(token,))
+            cut = await generate(engine, dispatch(self.model, max_tokens=8, sampling=sampling))
+        assert cut.ids == whole.ids[: whole.ids.index(token)]
+        assert cut.done.reason == "stop"
+
+    async def test_a_raw_prompt_has_no_template(self) -> None:
+        """Text that is gone on from as it is takes fewer tokens than the same as a message."""
+        async with self.running() as engine:
+            self._need(engine, Ability.PROMPT)
+            chat = await generate(engine, dispatch(self.model, "hello"))
+            raw = await generate(engine, dispatch(self.model, messages=(), prompt="hello"))
+        assert 0 < raw.done.usage.prompt_tokens < chat.done.usage.prompt_tokens
+        assert raw.done.usage.completion_tokens == 8
+
+    def _need(self, engine: Engine, ability: Ability) -> None:
+        if not self.computes or ability.value not in engine.status().abilities:
+            pytest.skip(f"this engine has no {ability.value}")
 
     async def test_a_prompt_beyond_the_context_is_refused(self) -> None:
         """A prompt that does not fit is the request's fault, and names the field."""

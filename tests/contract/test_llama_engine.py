@@ -24,7 +24,7 @@ from mesh.errors import (
     Unsupported,
 )
 from schemas.fleet import ModelState
-from schemas.inference import Dispatch, Sampling
+from schemas.inference import Dispatch, Sampling, Task
 from tests.contract.engine_contract import EngineContract, Generation, dispatch, generate
 from tests.support.llama import running_llama, started_llama, wait_until_failed
 from tests.support.tiny_model import TinyShape, end_token, write_tiny_model
@@ -78,7 +78,7 @@ async def test_sequences_of_any_length_share_steps_without_disturbing_each_other
             for generation, work in zip(together, works, strict=True):
                 tasks.start_soon(generation.run, engine, work)
     assert [g.ids for g in together] == [g.ids for g in alone]
-    assert [g.done for g in together] == [g.done for g in alone]
+    assert [g.done.reason for g in together] == [g.done.reason for g in alone]
 
 
 async def test_killed_engine_is_reported_at_once_and_replaced(tiny_model: Path) -> None:
@@ -146,11 +146,13 @@ async def test_signals_meant_for_the_agent_do_not_stop_the_engine(tiny_model: Pa
         assert (await generate(engine, dispatch(MODEL))).done.reason == "length"
 
 
-async def test_a_request_before_loading_is_refused(tiny_model: Path) -> None:
-    """While the model is loading, an attempt is declined without harm."""
+async def test_a_request_before_loading_waits_for_it(tiny_model: Path) -> None:
+    """While the model is loading, an attempt waits, but not beyond its deadline."""
     async with started_llama(tiny_model) as engine:
-        with pytest.raises(Busy):
-            await generate(engine, dispatch(MODEL))
+        with pytest.raises(DeadlineExceeded):
+            await generate(engine, dispatch(MODEL, remaining_ms=10))
+        assert engine.status().state is ModelState.LOADING
+        assert (await generate(engine, dispatch(MODEL))).done.reason == "length"
 
 
 async def test_deadline_is_kept_by_the_engine_itself(tiny_model: Path) -> None:
@@ -224,8 +226,12 @@ async def test_bad_requests_leave_the_engine_alive(tiny_model: Path) -> None:
         (InvalidRequest, dispatch(MODEL, stop=("",))),
         (InvalidRequest, dispatch(MODEL, "\ud800")),
         (InvalidRequest, dispatch(MODEL, emitted=(100_000,))),
-        (Unsupported, dispatch(MODEL, n=2)),
-        (Unsupported, dispatch(MODEL, response_format={"type": "json_object"})),
+        (Unsupported, dispatch(MODEL, task=Task.EMBED)),
+        (InvalidRequest, dispatch(MODEL, n=0)),
+        (InvalidRequest, dispatch(MODEL, logprobs=100)),
+        (InvalidRequest, dispatch(MODEL, prompt=(100_000,))),
+        (InvalidRequest, dispatch(MODEL, prompt=())),
+        (InvalidRequest, dispatch(MODEL, sampling=Sampling(stop_token_ids=(-1,)))),
     ]
     async with running_llama(tiny_model) as engine:
         pid = engine.pid

@@ -5,6 +5,7 @@ Healthy, it streams numbered tokens (``"0 "``, ``"1 "``, …), so that loss and 
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from enum import StrEnum
 from typing import Any
 
 from aiohttp import web
+
+from mesh.vectors import unpack
+from workers.scripted_inputs import score, vector
 
 DRIP_SECONDS = 0.01
 PIECE = b"x" * 64 * 1024
@@ -62,7 +66,8 @@ class FaultyUpstream:
 
     script: chunks to stream instead of numbered tokens, without ``[DONE]``. usage: whether token
     counts are told. token_seconds: pause after each chunk. retry_after: the header's value.
-    open: requests being answered right now.
+    open: requests being answered right now. knows_base64: whether vectors come as asked, or as
+    numbers. lacks: paths that are not there. whole_answer: what is said about any inputs.
     """
 
     def __init__(self) -> None:
@@ -74,6 +79,9 @@ class FaultyUpstream:
         self.token_seconds = 0.0
         self.script: Sequence[Mapping[str, Any]] | None = None
         self.models = ["alpha", "org/beta"]
+        self.knows_base64 = True
+        self.lacks: frozenset[str] = frozenset()
+        self.whole_answer: Mapping[str, Any] | None = None
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
         self.bytes_sent = 0
@@ -110,6 +118,35 @@ class FaultyUpstream:
             return self._plain(request) or await self._stream(request)
         finally:
             self.open -= 1
+
+    async def take_inputs(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``POST /v1/embeddings`` and ``POST /v1/rerank``, last input first."""
+        path = request.path.rpartition("/")[2]
+        body = await request.json()
+        self.bodies.append(body)
+        if path in self.lacks:
+            return _problem(404, "no such path")
+        if (plain := self._plain(request)) is not None:
+            return plain
+        if self.whole_answer is not None:
+            return web.json_response(self.whole_answer)
+        rows = self._scores(body) if path == "rerank" else self._vectors(body)
+        key = "results" if path == "rerank" else "data"
+        usage = {"prompt_tokens": 11, "total_tokens": 11} if self.usage else None
+        return web.json_response({key: rows[::-1], "usage": usage})
+
+    def _vectors(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        as_text = self.knows_base64 and body.get("encoding_format") == "base64"
+        entries = [e if isinstance(e, str) else tuple(e) for e in body["input"]]
+        raws = [vector(entry, body.get("dimensions")) for entry in entries]
+        return [
+            {"index": index, "embedding": b64encode(raw).decode() if as_text else unpack(raw)}
+            for index, raw in enumerate(raws)
+        ]
+
+    def _scores(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        scores = [score(body["query"], document) for document in body["documents"]]
+        return [{"index": index, "relevance_score": s} for index, s in enumerate(scores)]
 
     def _plain(self, request: web.Request) -> web.Response | None:
         key = request.headers.get("Authorization", "")
@@ -267,6 +304,8 @@ async def faulty_upstream() -> AsyncIterator[FaultyUpstream]:
     app = web.Application(client_max_size=16 * 1024 * 1024)
     app.router.add_get("/v1/models", upstream.list_models)
     app.router.add_post("/v1/chat/completions", upstream.chat)
+    app.router.add_post("/v1/embeddings", upstream.take_inputs)
+    app.router.add_post("/v1/rerank", upstream.take_inputs)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -25,10 +25,20 @@ class TinyShape:
 
 
 def write_tiny_model(
-    path: Path, shape: TinyShape = TinyShape(), *, template: str | None = None, seed: int = 7
+    path: Path,
+    shape: TinyShape = TinyShape(),
+    *,
+    template: str | None = None,
+    seed: int = 7,
+    pooling: gguf.PoolingType | None = None,
+    split: int = 0,
 ) -> Path:
-    """Write the model to ``path`` and return it; ``template`` adds a chat template of its own."""
-    writer = gguf.GGUFWriter(path, "llama")
+    """Write the model to ``path`` and return it.
+
+    template: a chat template of its own. pooling: makes it an embedding model.
+    split: tensors per file; the parts' names are made from ``path``, and the first's is returned.
+    """
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=split)
     writer.add_name("tiny")
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
@@ -38,6 +48,8 @@ def write_tiny_model(
     writer.add_head_count_kv(shape.heads)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.width // shape.heads)
+    if pooling is not None:
+        writer.add_pooling_type(pooling)
     if template is not None:
         writer.add_chat_template(template)
     tokens = _add_vocabulary(writer)
@@ -46,7 +58,7 @@ def write_tiny_model(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
+    return next(path.parent.glob(f"{path.stem}-00001-of-*.gguf")) if split else path
 
 
 def token_of(byte: int) -> int:

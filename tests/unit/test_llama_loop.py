@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from schemas.failures import FailureCode
-from schemas.inference import ChatMessage
+from schemas.inference import ChatMessage, InferRequest
+from workers.llama.constraint import Constraints
+from workers.llama.dialect import Dialect
 from workers.llama.intake import Intake
 from workers.llama.loop import Loop
 from workers.llama.messages import Cancel, Output, Step, Submit
@@ -48,6 +53,11 @@ class FakeDecoder:
     plans: list[list[tuple[int, int]]] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
     samplers: list[Alphabet] = field(default_factory=list)
+    num_sequences: int = 8
+    max_rows: int = 6
+    ends: frozenset[int] = frozenset({END})
+    can_trim: bool = True
+    shared: list[tuple[int, int, int]] = field(default_factory=list)
 
     def tokenize(self, text: str) -> list[int]:
         assert len(text) < 2 * CONTEXT, "a text this long should not have been tokenized"
@@ -56,9 +66,6 @@ class FakeDecoder:
     def piece(self, token: int) -> bytes:
         return bytes([token])
 
-    def is_end(self, token: int) -> bool:
-        return token == END
-
     def sampler(self, drawing: Drawing) -> Alphabet:
         self.samplers.append(Alphabet())
         return self.samplers[-1]
@@ -66,7 +73,18 @@ class FakeDecoder:
     def decode(self, plan: Sequence[Work]) -> list[int]:
         self.plans.append([(work.sequence.attempt, len(work.tokens)) for work in plan])
         self.now += self.step_seconds + self.token_seconds * sum(len(w.tokens) for w in plan)
-        return [row for row, work in enumerate(plan) if work.sampled]
+        ends = accumulate(len(work.tokens) for work in plan)
+        return [end - work.num_rows for end, work in zip(ends, plan, strict=True)]
+
+    def logits(self, row: int) -> NDArray[np.float32]:
+        raise AssertionError("nobody asked for logits")
+
+    def share(self, source: int, target: int, length: int) -> bool:
+        self.shared.append((source, target, length))
+        return True
+
+    def trim(self, slot: int, length: int) -> bool:
+        return self.can_trim
 
     def forget(self, slot: int) -> None:
         self.forgotten.append(slot)
@@ -81,12 +99,26 @@ def make_loop(decoder: FakeDecoder, **changes: Any) -> Loop:
         "step_time": 60.0,
         "clock": lambda: decoder.now,
     }
-    return Loop(decoder, Intake(decoder, template, Defaults(), CONTEXT), **settings | changes)
+    intake = Intake(
+        decoder,
+        template,
+        Defaults(),
+        CONTEXT,
+        dialect=Dialect.of(None),
+        constraints=_no_constraints,
+    )
+    return Loop(decoder, intake, **settings | changes)
+
+
+def _no_constraints() -> Constraints:
+    raise AssertionError("nobody asked for constraints")
 
 
 def submit(attempt: int, text: str = "hi", **changes: Any) -> Submit:
+    emitted = changes.pop("emitted", ())
     messages = (ChatMessage(role="user", content=text),)
-    return Submit(attempt=attempt, remaining_ms=1000, messages=messages, **changes)
+    request = InferRequest(model="m", messages=messages, **changes)
+    return Submit(attempt=attempt, remaining_ms=1000, request=request, emitted=emitted)
 
 
 def run_to_end(loop: Loop) -> list[Output]:
@@ -106,7 +138,7 @@ def decoder() -> FakeDecoder:
 
 
 def test_an_answer_ends_with_the_end_token(decoder: FakeDecoder) -> None:
-    """The end token stops the sequence, which gives its slot and sampler back."""
+    """The end token stops the sequence and is not counted; the sampler is given back."""
     loop = make_loop(decoder)
     loop.handle(submit(1))
     outputs = run_to_end(loop)
@@ -116,7 +148,6 @@ def test_an_answer_ends_with_the_end_token(decoder: FakeDecoder) -> None:
     assert outputs[-1].usage.prompt_tokens == 2
     assert outputs[-1].usage.completion_tokens == 26
     assert decoder.samplers[0].closed
-    assert decoder.forgotten == [1]
 
 
 def test_a_long_prompt_does_not_stall_a_running_stream(decoder: FakeDecoder) -> None:
@@ -221,11 +252,11 @@ def test_a_request_that_is_refused_takes_no_slot(decoder: FakeDecoder) -> None:
     loop.handle(submit(1, "x" * CONTEXT))
     loop.handle(submit(2, "x" * 1000))
     loop.handle(submit(3, max_tokens=1))
-    long, endless, short = run_to_end(loop)
+    long, endless, *_ = outputs = run_to_end(loop)
     assert long.failure is endless.failure is FailureCode.CONTEXT_LENGTH_EXCEEDED
     assert "has 100 tokens" in long.message
     assert "at least 500 tokens" in endless.message
-    assert short.text == "a"
+    assert text_of(outputs, 3) == "a"
 
 
 def test_chunks_shrink_on_a_slow_machine(decoder: FakeDecoder) -> None:
@@ -234,9 +265,10 @@ def test_chunks_shrink_on_a_slow_machine(decoder: FakeDecoder) -> None:
     loop = make_loop(decoder, chunk=90, step_time=0.045)
     loop.handle(submit(1, "x" * 90, max_tokens=1))
     run_to_end(loop)
-    loop.handle(submit(2, "x" * 90, max_tokens=1))
+    decoder.plans.clear()
+    loop.handle(submit(2, "y" * 90, max_tokens=1))
     run_to_end(loop)
-    assert decoder.plans == [[(1, 90)], [(2, 45)], [(2, 45)]]
+    assert decoder.plans == [[(2, 45)], [(2, 45)]]
 
 
 def test_warm_up_gives_first_rates(decoder: FakeDecoder) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.inference import ChatMessage, Sampling, Usage
+from schemas.inference import ChatMessage, InferRequest, Sampling, Usage
 from workers.llama.messages import (
     MAX_FRAME,
     Cancel,
@@ -21,8 +21,11 @@ def submit(attempt: int) -> Submit:
     return Submit(
         attempt=attempt,
         remaining_ms=5,
-        messages=(ChatMessage(role="user", content="é"),),
-        sampling=Sampling(seed=-1),
+        request=InferRequest(
+            model="m",
+            messages=(ChatMessage(role="user", content="é"),),
+            sampling=Sampling(seed=-1),
+        ),
         emitted=(1, 2),
     )
 

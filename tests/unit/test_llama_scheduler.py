@@ -4,7 +4,7 @@ from typing import Any
 
 from workers.llama.scheduler import schedule
 from workers.llama.sequence import Sequence, Work
-from workers.llama.text import TextStream
+from workers.llama.voice import Voice
 
 
 class NoSampler:
@@ -23,13 +23,14 @@ class NoSampler:
 def sequence(num_prompt: int, **changes: Any) -> Sequence:
     settings: dict[str, Any] = {
         "attempt": 0,
+        "domain": "tenant",
         "slot": 0,
         "tokens": list(range(num_prompt)),
         "num_prompt": num_prompt,
         "num_initial": num_prompt,
         "max_length": 1000,
-        "deadline": 1e9,
-        "text": TextStream(),
+        "ends": frozenset(),
+        "voice": Voice(0),
         "sampler": NoSampler(),
     }
     return Sequence(**settings | changes)
@@ -39,9 +40,9 @@ def decoding(num_prompt: int = 5) -> Sequence:
     return sequence(num_prompt, num_computed=num_prompt - 1)
 
 
-def shape(plan: list[Work]) -> list[tuple[int, int, bool]]:
-    """Return (start, tokens, sampled) of each work."""
-    return [(work.start, len(work.tokens), work.sampled) for work in plan]
+def shape(plan: list[Work]) -> list[tuple[int, int, int]]:
+    """Return (start, tokens, rows) of each work."""
+    return [(work.start, len(work.tokens), work.num_rows) for work in plan]
 
 
 def test_nothing_to_do_gives_an_empty_plan() -> None:
@@ -52,34 +53,34 @@ def test_nothing_to_do_gives_an_empty_plan() -> None:
 def test_every_decoding_sequence_gets_its_token() -> None:
     """A long prompt takes only the room that running streams leave."""
     plan = schedule([sequence(1000), decoding(5), decoding(9)], 64)
-    assert shape(plan) == [(4, 1, True), (8, 1, True), (0, 62, False)]
+    assert shape(plan) == [(4, 1, 1), (8, 1, 1), (0, 62, 0)]
 
 
 def test_a_long_prompt_is_cut_into_chunks() -> None:
     """A chunk goes on where the last one ended; only the prompt's end is sampled."""
     long = sequence(100)
-    assert shape(schedule([long], 64)) == [(0, 64, False)]
+    assert shape(schedule([long], 64)) == [(0, 64, 0)]
     long.num_computed = 64
     plan = schedule([long], 64)
-    assert shape(plan) == [(64, 36, True)]
+    assert shape(plan) == [(64, 36, 1)]
     assert list(plan[0].tokens) == list(range(64, 100))
 
 
 def test_prompts_are_served_in_order_of_arrival() -> None:
     """The oldest prompt is finished first; what room is left goes to the next."""
     plan = schedule([sequence(40), sequence(50), sequence(60)], 64)
-    assert shape(plan) == [(0, 40, True), (0, 24, False)]
+    assert shape(plan) == [(0, 40, 1), (0, 24, 0)]
 
 
 def test_prompts_advance_however_many_streams_run() -> None:
     """Even with a chunk full of decoding sequences one prompt token is computed."""
     plan = schedule([decoding(), decoding(), sequence(10)], 2)
-    assert shape(plan)[-1] == (0, 1, False)
+    assert shape(plan)[-1] == (0, 1, 0)
 
 
 def test_replayed_tokens_are_computed_like_a_prompt() -> None:
     """A resumed sequence is in prefill until its last emitted token."""
     resumed = sequence(5, tokens=list(range(8)), num_initial=8)
     assert resumed.is_prefilling
-    assert resumed.usage.completion_tokens == 3
-    assert shape(schedule([resumed], 64)) == [(0, 8, True)]
+    assert resumed.num_generated == 3
+    assert shape(schedule([resumed], 64)) == [(0, 8, 1)]

@@ -14,7 +14,7 @@ def test_the_model_is_named_after_its_file() -> None:
     assert LlamaSettings(model=Path("a/spark.gguf"), name="x").model_name == "x"
 
 
-@pytest.mark.parametrize("wrong", [{"slots": 0}, {"context": -1}, {"threads": -1}, {"chunk": 0}])
+@pytest.mark.parametrize("wrong", [{"slots": -1}, {"context": -1}, {"threads": -1}, {"chunk": 0}])
 def test_impossible_sizes_are_refused(wrong: dict[str, int]) -> None:
     """The error names the setting."""
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -38,11 +38,11 @@ def test_a_character_split_over_tokens_waits_until_it_is_whole() -> None:
 
 
 def test_a_character_that_stays_incomplete_is_dropped() -> None:
-    """The end of the output never shows half a character."""
+    """The end of the output never shows half a character, but its token counts."""
     stream = TextStream()
     stream.push(1, b"ok")
     stream.push(2, "😀".encode()[:3])
-    assert stream.finish() == Shown()
+    assert stream.finish() == Shown("", (2,))
 
 
 def test_bytes_that_are_no_utf8_are_replaced() -> None:

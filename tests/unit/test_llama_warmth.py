@@ -19,7 +19,7 @@ def test_what_is_evicted_is_not_advertised() -> None:
     warmth.evict([2])
     assert warmth.fingerprints == ("a", "system")
     warmth.evict([1])
-    assert warmth.fingerprints == ()
+    assert not warmth.fingerprints
 
 
 def test_an_eviction_may_come_before_the_end_is_noted() -> None:
@@ -27,7 +27,7 @@ def test_an_eviction_may_come_before_the_end_is_noted() -> None:
     warmth = Warmth()
     warmth.evict([1])
     warmth.note(1, ("a",))
-    assert warmth.fingerprints == ()
+    assert not warmth.fingerprints
     warmth.note(2, ("b",))
     assert warmth.fingerprints == ("b",)
 
@@ -46,4 +46,4 @@ def test_a_new_engine_process_holds_nothing() -> None:
     warmth = Warmth()
     warmth.note(1, ("a",))
     warmth.clear()
-    assert warmth.fingerprints == ()
+    assert not warmth.fingerprints

@@ -13,14 +13,17 @@ class Batch:
     Every token belongs to one sequence, so the lists of sequence ids are pointers into one array.
     """
 
-    def __init__(self, native: Any, capacity: int, slots: int) -> None:
+    def __init__(self, native: Any, capacity: int, sequences: int) -> None:
         """``native``: an empty ``llama_batch``; ``capacity``: tokens per step at most."""
         self._tokens = (ctypes.c_int32 * capacity)()
         self._positions = (ctypes.c_int32 * capacity)()
         self._counts = (ctypes.c_int32 * capacity)(*[1] * capacity)
         self._owners = (ctypes.c_void_p * capacity)()
         self._outputs = (ctypes.c_int8 * capacity)()
-        self._slots = (ctypes.c_int32 * slots)(*range(slots))
+        self._ids = (ctypes.c_int32 * sequences)(*range(sequences))
+        first, size = ctypes.addressof(self._ids), ctypes.sizeof(ctypes.c_int32)
+        self._addresses = [first + number * size for number in range(sequences)]
+        """Of the lists that hold just one sequence's id."""
         native.token = self._tokens
         native.pos = self._positions
         native.n_seq_id = self._counts
@@ -29,22 +32,31 @@ class Batch:
         self.native = native
 
     def fill(self, plan: Sequence[Work]) -> list[int]:
-        """Lay out a step; return the rows whose logits are wanted, in the plan's order."""
+        """Lay out a step; return for each work its first row of logits (-1: it has none)."""
+        if sum([len(work.tokens) for work in plan]) == len(plan):
+            return self._fill_singles(plan)
         rows: list[int] = []
         end = 0
         for work in plan:
             start, end = end, end + len(work.tokens)
             count = end - start
+            first = end - work.num_rows
             self._tokens[start:end] = list(work.tokens)
             self._positions[start:end] = list(range(work.start, work.start + count))
-            self._owners[start:end] = [self._owner(work.sequence.slot)] * count
-            self._outputs[start:end] = [0] * count
-            if work.sampled:
-                self._outputs[end - 1] = 1
-                rows.append(end - 1)
+            self._owners[start:end] = [self._addresses[work.sequence.slot]] * count
+            flags: list[Any] = [0] * (first - start) + [1] * work.num_rows
+            self._outputs[start:end] = flags
+            rows.append(first if work.num_rows else -1)
         self.native.n_tokens = end
         return rows
 
-    def _owner(self, slot: int) -> int:
-        """Return the address of the list that holds just this slot."""
-        return ctypes.addressof(self._slots) + slot * ctypes.sizeof(ctypes.c_int32)
+    def _fill_singles(self, plan: Sequence[Work]) -> list[int]:
+        """Lay out a step in which every sequence has one token, which is most of them."""
+        count = self.native.n_tokens = len(plan)
+        addresses = self._addresses
+        self._tokens[:count] = [work.tokens[0] for work in plan]
+        self._positions[:count] = [work.start for work in plan]
+        self._owners[:count] = [addresses[work.sequence.slot] for work in plan]
+        flags: list[Any] = [work.num_rows for work in plan]
+        self._outputs[:count] = flags
+        return list(range(count))

@@ -4,22 +4,31 @@ Uses the C API directly: the ``Llama`` class of the binding knows one sequence a
 """
 
 import ctypes
+import math
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llama_cpp import llama_cpp
+import numpy as np
+from llama_cpp import _ggml, llama_cpp
+from llguidance import LLTokenizer
+from llguidance.llamacpp import lltokenizer_from_vocab
+from numpy.typing import NDArray
 
 from workers.llama.batch import Batch
 from workers.llama.sampling import Drawing
 from workers.llama.sequence import Work
+from workers.llama.sizes import num_sequences
 
 llama: Any = llama_cpp
 """The C API; its annotations describe pointers in a way that no type checker can follow."""
 STDERR = 2
 LOG_DEBUG, LOG_ERROR = 1, 4
 """``ggml_log_level``."""
+GPU_KINDS = (1, 2)
+"""``ggml_backend_dev_type``: a GPU with memory of its own, and one that shares the machine's."""
 PIECE_BYTES = 256
 SPECIAL_TOKENS = 8
 """Room for what tokenizers add: BOS, EOS, a leading blank."""
@@ -69,30 +78,32 @@ class Log:
 class Sampler:
     """A sampler chain of one sequence; ``close`` it when the sequence ends."""
 
-    def __init__(self, context: Any, drawing: Drawing, num_vocabulary: int, memory: int) -> None:
-        """``memory``: how many earlier tokens the penalties look at."""
+    def __init__(
+        self, context: Any, drawing: Drawing, num_vocabulary: int, depth: int, ends: frozenset[int]
+    ) -> None:
+        """``depth``: tokens of a sequence; ``ends``: tokens with which the model ends."""
         self._context = context
         params = llama.llama_sampler_chain_default_params()
         params.no_perf = True
         self._chain = llama.llama_sampler_chain_init(params)
         self._draw: Any = None
+        self._tokens_to_end = drawing.min_tokens
+        """Tokens still to come before the ban on ends, the chain's first sampler, is lifted."""
+        if drawing.min_tokens:
+            self._add(_ban({*ends, *drawing.stop_token_ids}, num_vocabulary))
+        if drawing.ignore_eos:
+            self._add(_ban(ends, num_vocabulary))
         if drawing.logit_bias:
             self._add(_bias_sampler(drawing.logit_bias, num_vocabulary))
         if drawing.has_penalties:
-            self._add(
-                llama.llama_sampler_init_penalties(
-                    num_vocabulary,
-                    memory,
-                    drawing.repeat_penalty,
-                    drawing.frequency_penalty,
-                    drawing.presence_penalty,
-                )
-            )
+            self._add_penalties(drawing, num_vocabulary, depth)
         self._add_draw(drawing)
 
     def sample(self, row: int) -> int:
         """Draw the next token from a row of the last step's logits."""
         token: int = llama.llama_sampler_sample(self._chain, self._context, row)
+        if self._tokens_to_end:
+            self._count_down()
         return token
 
     def replay(self, token: int) -> None:
@@ -105,10 +116,29 @@ class Sampler:
             only = llama.llama_token_data(id=token, logit=0.0, p=0.0)
             array = llama.llama_token_data_array(ctypes.pointer(only), 1, -1, False)
             llama.llama_sampler_apply(self._draw, ctypes.byref(array))
+        if self._tokens_to_end:
+            self._count_down()
 
     def close(self) -> None:
         """Free the chain."""
         llama.llama_sampler_free(self._chain)
+
+    def _count_down(self) -> None:
+        self._tokens_to_end -= 1
+        if not self._tokens_to_end:
+            llama.llama_sampler_free(llama.llama_sampler_chain_remove(self._chain, 0))
+
+    def _add_penalties(self, drawing: Drawing, num_vocabulary: int, depth: int) -> None:
+        last = depth if drawing.repeat_last_n < 0 else min(depth, drawing.repeat_last_n)
+        self._add(
+            llama.llama_sampler_init_penalties(
+                num_vocabulary,
+                last,
+                drawing.repeat_penalty,
+                drawing.frequency_penalty,
+                drawing.presence_penalty,
+            )
+        )
 
     def _add_draw(self, drawing: Drawing) -> None:
         if drawing.temperature == 0:
@@ -116,6 +146,8 @@ class Sampler:
             return
         if drawing.top_k > 0:
             self._add(llama.llama_sampler_init_top_k(drawing.top_k))
+        if drawing.typical_p < 1:
+            self._add(llama.llama_sampler_init_typical(drawing.typical_p, 1))
         if drawing.top_p < 1:
             self._add(llama.llama_sampler_init_top_p(drawing.top_p, 1))
         if drawing.min_p > 0:
@@ -131,22 +163,31 @@ class Sampler:
 class LlamaContext:
     """A loaded model with room for ``slots`` sequences in one unified KV cache."""
 
-    def __init__(self, settings: ContextSettings, wanted: Callable[[], bool]) -> None:
-        """Load; gives up when ``wanted`` turns false. Raises ``LoadFailed``."""
+    def __init__(self, settings: ContextSettings, wanted: Callable[[float], bool]) -> None:
+        """Load; ``wanted`` is told how much is done, 0 to 1, and gives up by returning false.
+
+        Raises ``LoadFailed``.
+        """
         self._log = Log()
         llama.llama_backend_init()
         self._model = _load(settings, wanted, self._log)
         self._vocabulary = llama.llama_model_get_vocab(self._model)
-        self._context = llama.llama_init_from_model(self._model, _context_params(settings))
+        self.num_sequences = _num_sequences(self._model, settings.slots)
+        self.max_rows = self.num_sequences
+        self._context = llama.llama_init_from_model(
+            self._model, _context_params(settings, self.num_sequences)
+        )
         if not self._context:
             msg = f"llama.cpp cannot make a context of this size: {self._log.reason}"
             raise LoadFailed(msg)
         self._memory = llama.llama_get_memory(self._context)
-        self._batch = Batch(llama.llama_batch(), settings.batch, settings.slots)
+        self._window: int = llama.llama_model_n_swa(self._model)
+        capacity = llama.llama_n_batch(self._context)
+        self._batch = Batch(llama.llama_batch(), capacity, self.num_sequences)
         self._pieces: dict[int, bytes] = {}
         self._depth = settings.context
         self.num_vocabulary: int = llama.llama_vocab_n_tokens(self._vocabulary)
-        self._ends = frozenset(
+        self.ends = frozenset(
             token
             for token in range(self.num_vocabulary)
             if llama.llama_vocab_is_eog(self._vocabulary, token)
@@ -171,22 +212,35 @@ class LlamaContext:
         return list(tokens[:count])
 
     def piece(self, token: int) -> bytes:
-        """Return the bytes a token stands for; control tokens stand for none."""
+        """Return the bytes a token stands for; control tokens stand for none, unless shown."""
         found = self._pieces.get(token)
         if found is None:
             found = self._pieces[token] = self._piece(token)
         return found
 
-    def is_end(self, token: int) -> bool:
-        """Return whether a token ends the generation."""
-        return token in self._ends
+    def show(self, texts: Iterable[str]) -> None:
+        """Let the control tokens of these texts stand for their text from now on."""
+        for text in texts:
+            for token in self.tokenize(text):
+                if self._text(token) == text:
+                    self._pieces[token] = text.encode()
+
+    def grammar_tokenizer(self) -> LLTokenizer:
+        """Return the vocabulary for constrained output; all tokens that end a text end it there.
+
+        Made anew by every call, at 0.1 s and more: callers keep it.
+        """
+        with warnings.catch_warnings():
+            # llguidance still calls a function of the binding by its older name.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return lltokenizer_from_vocab(self._vocabulary, eos_token=sorted(self.ends))
 
     def sampler(self, drawing: Drawing) -> Sampler:
         """Return a new sampler chain."""
-        return Sampler(self._context, drawing, self.num_vocabulary, self._depth)
+        return Sampler(self._context, drawing, self.num_vocabulary, self._depth, self.ends)
 
     def decode(self, plan: Sequence[Work]) -> list[int]:
-        """Compute one step; return the row of the logits for each work that samples.
+        """Compute one step; return for each work its first row of logits (-1: it has none).
 
         Raises ``DecodeFailed``.
         """
@@ -196,6 +250,43 @@ class LlamaContext:
             msg = f"llama_decode returned {code}"
             raise DecodeFailed(msg)
         return rows
+
+    def use_threads(self, single: int, batch: int) -> None:
+        """Compute steps of one row with ``single`` threads and all others with ``batch``."""
+        llama.llama_set_n_threads(self._context, single, batch)
+
+    def try_out(self, tokens: int) -> None:
+        """Compute a step of so many meaningless tokens, if it holds that many, and forget them.
+
+        This is for measuring. Raises ``DecodeFailed``.
+        """
+        tokens = min(tokens, llama.llama_n_batch(self._context))
+        array = (llama.llama_token * tokens)()
+        code = llama.llama_decode(self._context, llama.llama_batch_get_one(array, tokens))
+        llama.llama_memory_clear(self._memory, False)
+        if code:
+            msg = f"llama_decode returned {code}"
+            raise DecodeFailed(msg)
+
+    def logits(self, row: int) -> NDArray[np.float32]:
+        """Return a row of the last step's logits: a view that is valid until the next step."""
+        found = llama.llama_get_logits_ith(self._context, row)
+        return np.ctypeslib.as_array(found, (self.num_vocabulary,))
+
+    def share(self, source: int, target: int, length: int) -> bool:
+        """Give an empty sequence the first cells of another, unless they are not all there.
+
+        Sliding windows forget: what the next token looks back on must still be in the cache.
+        """
+        oldest = llama.llama_memory_seq_pos_min(self._memory, source)
+        if not 0 <= oldest <= max(0, length - self._window if self._window else 0):
+            return False
+        llama.llama_memory_seq_cp(self._memory, source, target, 0, length)
+        return True
+
+    def trim(self, slot: int, length: int) -> bool:
+        """Shorten a sequence; returns false where the model's memory cannot be cut."""
+        return bool(llama.llama_memory_seq_rm(self._memory, slot, length, -1))
 
     def forget(self, slot: int) -> None:
         """Empty a sequence's part of the KV cache."""
@@ -217,10 +308,10 @@ class LlamaContext:
             size = -count
 
 
-def _load(settings: ContextSettings, wanted: Callable[[], bool], log: Log) -> Any:
+def _load(settings: ContextSettings, wanted: Callable[[float], bool], log: Log) -> Any:
     params = llama.llama_model_default_params()
     params.n_gpu_layers = settings.gpu_layers
-    progress = llama.llama_progress_callback(lambda _done, _data: wanted())
+    progress = llama.llama_progress_callback(lambda done, _data: wanted(done))
     params.progress_callback = progress
     model = llama.llama_model_load_from_file(settings.path.encode(), params)
     if not model:
@@ -232,11 +323,18 @@ def _load(settings: ContextSettings, wanted: Callable[[], bool], log: Log) -> An
     return model
 
 
-def _context_params(settings: ContextSettings) -> Any:
+def _num_sequences(model: Any, slots: int) -> int:
+    """Return how many sequences to tell apart: recurrent models pay for each with a whole state."""
+    if llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model):
+        return slots
+    return num_sequences(slots)
+
+
+def _context_params(settings: ContextSettings, sequences: int) -> Any:
     params = llama.llama_context_default_params()
     params.n_ctx = settings.context * settings.slots
-    params.n_batch = params.n_ubatch = settings.batch
-    params.n_seq_max = params.n_outputs_max = settings.slots
+    params.n_batch = params.n_ubatch = max(settings.batch, sequences)
+    params.n_seq_max = params.n_outputs_max = sequences
     params.n_threads = params.n_threads_batch = settings.threads
     params.kv_unified = True
     params.no_perf = True
@@ -246,6 +344,28 @@ def _context_params(settings: ContextSettings) -> Any:
 def supports_offload() -> bool:
     """Return whether this build computes on a GPU."""
     return bool(llama.llama_supports_gpu_offload())
+
+
+def free_gpu_memory() -> int:
+    """Return the free bytes of all GPUs together; 0 without any."""
+    library = _ggml.libggml
+    library.ggml_backend_dev_count.restype = ctypes.c_size_t
+    library.ggml_backend_dev_get.restype = ctypes.c_void_p
+    llama.llama_backend_init()
+    devices = [
+        ctypes.c_void_p(library.ggml_backend_dev_get(ctypes.c_size_t(number)))
+        for number in range(library.ggml_backend_dev_count())
+    ]
+    free, total, count = ctypes.c_size_t(), ctypes.c_size_t(), 0
+    for device in devices:
+        if library.ggml_backend_dev_type(device) in GPU_KINDS:
+            library.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+            count += free.value
+    return count
+
+
+def _ban(tokens: Iterable[int], num_vocabulary: int) -> Any:
+    return _bias_sampler([(token, -math.inf) for token in tokens], num_vocabulary)
 
 
 def _bias_sampler(biases: Sequence[tuple[int, float]], num_vocabulary: int) -> Any:

@@ -3,27 +3,37 @@
 from collections.abc import Sequence as Items
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.llama.cache import Store
 from workers.llama.sampling import Drawing
 from workers.llama.sequence import Sampler, Work
 
 
-class Decoder(Protocol):
+class Decoder(Store, Protocol):
     """A model with room for several sequences."""
 
     num_vocabulary: int
     longest_token: int
     """Bytes of text that one token stands for at most."""
+    num_sequences: int
+    """Sequences that the KV cache tells apart."""
+    max_rows: int
+    """Rows of logits that one step can give."""
+    ends: frozenset[int]
+    """Tokens that end a generation."""
 
     def tokenize(self, text: str) -> list[int]:
         """Return a prompt's tokens."""
         ...
 
     def piece(self, token: int) -> bytes:
-        """Return the bytes a token stands for."""
-        ...
+        """Return the bytes a token stands for: nothing for control tokens.
 
-    def is_end(self, token: int) -> bool:
-        """Return whether a token ends the generation."""
+        Those that ``Dialect.visible_tokens`` names stand for their text all the same: a reader
+        must see where a tool call or a thought begins.
+        """
         ...
 
     def sampler(self, drawing: Drawing) -> Sampler:
@@ -31,9 +41,9 @@ class Decoder(Protocol):
         ...
 
     def decode(self, plan: Items[Work]) -> list[int]:
-        """Compute a step; return the row of logits of each work that samples, in order."""
+        """Compute a step; return for each work its first row of logits (-1: it has none)."""
         ...
 
-    def forget(self, slot: int) -> None:
-        """Empty a sequence's part of the KV cache."""
+    def logits(self, row: int) -> NDArray[np.float32]:
+        """Return a row of the last step's logits, ``[n_vocab]``, to be read or changed in place."""
         ...

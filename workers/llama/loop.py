@@ -1,26 +1,32 @@
-"""The step loop: schedule → decode → sample, for all running sequences at once."""
+"""The step loop: admit → schedule → decode → sample, for all running sequences at once."""
 
 from collections.abc import Sequence as Items
+from typing import Any
+
+import msgspec
 
 from mesh.clock import Clock, monotonic
 from mesh.errors import Busy, DeadlineExceeded, MeshError
 from schemas.inference import FinishReason, Sampling
+from workers.llama.admission import Admission
+from workers.llama.attempt import Attempt
+from workers.llama.cache import KvCache
+from workers.llama.chunking import ChunkSize
 from workers.llama.decoder import Decoder
 from workers.llama.intake import Intake
 from workers.llama.messages import Cancel, Output, Step, Submit
 from workers.llama.rates import Rate
 from workers.llama.sampling import Defaults, resolve
-from workers.llama.scheduler import schedule
-from workers.llama.sequence import Sequence, Work
-from workers.llama.text import Shown, TextStream
+from workers.llama.scheduler import no_drafts, schedule
+from workers.llama.sequence import NO_SLOT, Sequence, Work
+from workers.llama.speculation import Speculation
+from workers.llama.voice import Voice
 
-MIN_CHUNK = 32
-"""Smaller prompt chunks waste more than they win: every step reads all weights once."""
 WARM_UP_TOKENS = 32
 
 
 class Loop:
-    """Runs up to ``slots`` sequences; the caller feeds messages and takes a report per step."""
+    """Runs up to ``slots`` attempts; the caller feeds messages and takes a report per step."""
 
     def __init__(
         self,
@@ -36,12 +42,14 @@ class Loop:
         """``cells``: tokens the KV cache holds; the rest as in ``LlamaSettings``."""
         self._decoder = decoder
         self._intake = intake
-        self._free = list(range(slots))
-        self._cells = cells
+        self._slots = slots
         self._max_chunk = chunk
-        self._step_time = step_time
         self._clock = clock
-        self._running: dict[int, Sequence] = {}
+        self.cache = KvCache(decoder, ids=decoder.num_sequences, cells=cells)
+        self._admission = Admission(self.cache, max_running=decoder.max_rows)
+        self._attempts = self._admission.attempts
+        self._chunk = ChunkSize(most=chunk, step_time=step_time)
+        self._speculation = Speculation(decoder.max_rows)
         self._outputs: list[Output] = []
         self._has_news = False
         self._prefill = Rate()
@@ -50,7 +58,7 @@ class Loop:
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing to compute and nothing to report."""
-        return not self._running and not self._has_news
+        return not self._attempts and not self._has_news
 
     def handle(self, message: Submit | Cancel) -> None:
         """Take an order; its effect shows in the next step, which it causes in any case."""
@@ -58,126 +66,199 @@ class Loop:
         match message:
             case Submit():
                 self._submit(message)
-            case Cancel(attempt) if attempt in self._running:
-                self._release(self._running[attempt])
+            case Cancel(attempt) if attempt in self._attempts:
+                self._drop(self._attempts[attempt])
 
     def step(self) -> Step:
-        """Compute one step and report what became of every sequence."""
+        """Compute one step and report what became of every attempt."""
         self._expire()
-        plan = schedule(self._running.values(), self._chunk())
+        if self._admission.waiting:
+            self._admission.admit()
+        running = self._admission.running
+        streams = sum(not sequence.is_prefilling for sequence in running)
+        drafts = self._speculation.draft if self.cache.can_reuse else no_drafts
+        plan = schedule(running, self._chunk.tokens(streams), drafts)
         prefilled = sum(len(work.tokens) for work in plan if work.sequence.is_prefilling)
-        decoded = sum(not work.sequence.is_prefilling for work in plan)
         if plan:
-            started = self._clock()
-            self._advance(plan)
-            self._measure(prefilled, decoded, self._clock() - started)
-        return self.report(prefilled, decoded)
+            self._compute(plan, prefilled, streams)
+        return self.report(prefilled, streams)
 
     def report(self, prefilled: int = 0, decoded: int = 0) -> Step:
         """Return the outputs so far with the figures of the moment, and start afresh."""
         outputs, self._outputs = tuple(self._outputs), []
+        evicted, self.cache.evicted = tuple(self.cache.evicted), []
         self._has_news = False
+        # What is kept of ended attempts gives way: only what runs takes room.
+        taken = sum(sequence.num_computed for sequence in self._admission.running)
         return Step(
             outputs=outputs,
             prefilled=prefilled,
             decoded=decoded,
-            kv_free=self._cells - sum(s.num_computed for s in self._running.values()),
+            kv_free=max(0, self.cache.cells.capacity - taken),
             prefill_rate=self._prefill.value,
             decode_rate=self._decode.value,
+            evicted=evicted,
         )
 
     def warm_up(self) -> None:
-        """Touch all weights once, then measure first rates."""
+        """Touch all weights once, measure first rates, and see what the model's memory can do."""
         sampler = self._decoder.sampler(resolve(Sampling(temperature=0), Defaults(), 0))
         sequence = Sequence(
             attempt=-1,
+            domain=None,
             slot=0,
             tokens=[],
             num_prompt=0,
             num_initial=0,
             max_length=0,
-            deadline=0,
-            text=TextStream(),
+            ends=frozenset(),
+            voice=Voice(-1),
             sampler=sampler,
         )
         start = 0
         for count in (1, min(WARM_UP_TOKENS, self._max_chunk), 1, 1):
             started = self._clock()
-            work = Work(sequence=sequence, tokens=[0] * count, start=start, sampled=True)
+            work = Work(sequence, [0] * count, start, 1)
             sampler.sample(self._decoder.decode([work])[0])
             if start:
                 is_prompt = count > 1
-                self._measure(count * is_prompt, int(not is_prompt), self._clock() - started)
+                self._measure(count * is_prompt, int(not is_prompt), 1, self._clock() - started)
             start += count
+        self.cache.can_reuse = self._decoder.trim(0, start - 1)
         self._decoder.forget(0)
         sampler.close()
 
     def _submit(self, submit: Submit) -> None:
         try:
-            if not self._free:
+            if len(self._attempts) >= self._slots:
                 raise Busy
-            sequence = self._intake.prepare(submit, self._free[-1], self._clock())
+            attempt = self._intake.prepare(submit, self._clock())
         except MeshError as error:
             self._fail(submit.attempt, error)
             return
-        self._free.pop()
-        self._running[submit.attempt] = sequence
-        if sequence.is_full:
-            self._end(sequence, "length", Shown())
+        self._admission.add(attempt)
+        for sequence in attempt.choices:
+            if sequence.is_full:
+                self._end(sequence, "length", Output(attempt.number, index=sequence.index))
 
-    def _chunk(self) -> int:
-        """Return how many tokens a step may compute within its time, by the speed seen so far."""
-        rate = self._prefill.value
-        affordable = int(rate * self._step_time) if rate else self._max_chunk
-        return min(self._max_chunk, max(MIN_CHUNK, affordable))
+    def _compute(self, plan: Items[Work], prefilled: int, streams: int) -> None:
+        started = self._clock()
+        tokens = sum([len(work.tokens) for work in plan])
+        self.cache.make_room(tokens)
+        firsts = self._decoder.decode(plan)
+        sampled = 0
+        for work, row in zip(plan, firsts, strict=True):
+            if work.sequence.slot == NO_SLOT:
+                continue  # another choice of its attempt has failed in this step
+            self.cache.grow(work.sequence, len(work.tokens))
+            if work.num_rows:
+                sampled += self._try(work, row)
+        seconds = self._clock() - started
+        self._measure(prefilled, streams, 1 + sampled / max(1, streams), seconds)
+        self._chunk.note(prefilled, streams, seconds)
+        if not prefilled:
+            self._speculation.note(tokens, seconds)
 
-    def _advance(self, plan: Items[Work]) -> None:
-        rows = iter(self._decoder.decode(plan))
-        for work in plan:
-            work.sequence.num_computed += len(work.tokens)
-            if work.sampled:
-                self._sample(work.sequence, next(rows))
+    def _try(self, work: Work, row: int) -> int:
+        """Sample, and return how many drafts hold; a constraint that fails costs its attempt."""
+        sequence = work.sequence
+        try:
+            if work.num_rows > 1:
+                return self._verify(work, row)
+            output, reason = self._say(sequence, sequence.sampler.sample(row))
+        except MeshError as error:
+            attempt = self._attempts[sequence.attempt]
+            self._fail(attempt.number, error)
+            # A draft that was not verified is in the cache.
+            self._admission.drop(attempt, keep=False)
+        else:
+            self._show(sequence, output, reason)
+        return 0
 
-    def _sample(self, sequence: Sequence, row: int) -> None:
-        token = sequence.sampler.sample(row)
-        if self._decoder.is_end(token):
-            self._end(sequence, "stop", sequence.text.finish())
-            return
+    def _verify(self, work: Work, row: int) -> int:
+        """Sample row after row, as in as many steps, until a draft differs; return how many hold.
+
+        The sampler sees what it would have seen without drafts, so it draws the same.
+        """
+        sequence, drafts = work.sequence, work.tokens[1:]
+        outputs: list[Output | None] = []
+        for accepted, draft in enumerate([*drafts, None]):
+            token = sequence.sampler.sample(row + accepted)
+            output, reason = self._say(sequence, token)
+            outputs.append(output)
+            if reason or token != draft:
+                break
+        if rejected := len(drafts) - accepted:
+            self.cache.take_back(sequence, rejected)
+        if sequence.drafter is not None:
+            sequence.drafter.judge(len(drafts), accepted)
+        for shown in outputs[:-1]:
+            self._show(sequence, shown, None)
+        self._show(sequence, outputs[-1], reason)
+        return accepted
+
+    def _say(self, sequence: Sequence, token: int) -> tuple[Output | None, FinishReason | None]:
+        """Add a token to a choice; return what to show, and how the choice ends if it does."""
+        voice = sequence.voice
+        if token in sequence.ends:
+            return None, "stop"
         sequence.tokens.append(token)
-        shown = sequence.text.push(token, self._decoder.piece(token))
-        if sequence.text.stopped:
-            self._end(sequence, "stop", shown)
-        elif sequence.is_full:
-            rest = sequence.text.finish()
-            self._end(sequence, "length", Shown(shown.text + rest.text, shown.ids + rest.ids))
-        elif shown:
-            self._outputs.append(Output(sequence.attempt, shown.text, shown.ids))
+        output = voice.push(token, self._decoder.piece(token))
+        if voice.stopped or (sequence.constraint is not None and sequence.constraint.is_complete):
+            return output, "stop"
+        return output, "length" if sequence.is_full else None
 
-    def _end(self, sequence: Sequence, reason: FinishReason, shown: Shown) -> None:
-        self._outputs.append(
-            Output(sequence.attempt, shown.text, shown.ids, reason=reason, usage=sequence.usage)
-        )
-        self._release(sequence)
+    def _show(self, sequence: Sequence, output: Output | None, reason: FinishReason | None) -> None:
+        if output is not None:
+            self._outputs.append(output)
+        if reason is not None:
+            self._end(sequence, reason, sequence.voice.finish())
+
+    def _end(self, sequence: Sequence, reason: FinishReason, rest: Output) -> None:
+        """Show the last of a choice, and with the last choice the end of the attempt."""
+        attempt = self._attempts[sequence.attempt]
+        if reason == "stop" and sequence.voice.has_calls:
+            reason = "tool_calls"
+        if sequence is attempt.choices[0]:
+            attempt.reason = reason
+            self._bequeath(attempt, sequence)
+        self._admission.leave(sequence, keep=attempt.keeps_cache)
+        self._outputs.append(_ending(attempt, rest, reason))
+
+    def _bequeath(self, attempt: Attempt, sequence: Sequence) -> None:
+        """Have it told when the attempt's tokens leave the cache, which may be at once."""
+        if sequence.num_computed:
+            sequence.heirs.append(attempt.number)
+        else:
+            self.cache.evicted.append(attempt.number)
 
     def _expire(self) -> None:
         now = self._clock()
-        for sequence in [s for s in self._running.values() if s.deadline <= now]:
-            self._fail(sequence.attempt, DeadlineExceeded())
-            self._release(sequence)
+        for attempt in [a for a in self._attempts.values() if a.deadline <= now]:
+            self._fail(attempt.number, DeadlineExceeded())
+            self._drop(attempt)
+
+    def _drop(self, attempt: Attempt) -> None:
+        self._admission.drop(attempt, keep=attempt.keeps_cache)
 
     def _fail(self, attempt: int, error: MeshError) -> None:
         self._outputs.append(
             Output(attempt, failure=error.code, message=error.message, param=error.param)
         )
 
-    def _release(self, sequence: Sequence) -> None:
-        del self._running[sequence.attempt]
-        self._decoder.forget(sequence.slot)
-        sequence.sampler.close()
-        self._free.append(sequence.slot)
-
-    def _measure(self, prefilled: int, decoded: int, seconds: float) -> None:
+    def _measure(self, prefilled: int, decoded: int, tokens: float, seconds: float) -> None:
+        """Count a step in which every stream moved on by ``tokens`` on average."""
         if prefilled:
             self._prefill.add(prefilled, seconds)
         if decoded:
-            self._decode.add(1, seconds)
+            self._decode.add(tokens, seconds)
+
+
+def _ending(attempt: Attempt, rest: Output, reason: FinishReason) -> Output:
+    """Return a choice's last output, saying how it ended and whether the attempt has."""
+    changes: dict[str, Any] = {}
+    if attempt.has_several:
+        changes["finish_reason"] = reason
+    if not attempt.open:
+        changes |= {"reason": attempt.reason, "usage": attempt.usage}
+    return msgspec.structs.replace(rest, **changes)

@@ -6,11 +6,15 @@ It ends when its pipe closes, whatever the reason: the agent stopped it, or died
 import os
 import signal
 import sys
+import time
 
 from workers.llama.boot import CannotServe, boot
-from workers.llama.loop import Loop
-from workers.llama.messages import Cancel, Open, Refused, Submit
+from workers.llama.messages import Cancel, Loading, Open, Refused, Submit
 from workers.llama.pipe import Pipe
+from workers.llama.steps import Steps
+
+REPORT_EVERY = 0.1
+"""Seconds between reports while a model loads."""
 
 
 def main() -> None:
@@ -19,6 +23,8 @@ def main() -> None:
     # reaches the whole group, and running streams must still be finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Else ggml starts a debugger when it aborts, and nobody hears of the crash meanwhile.
+    os.environ["GGML_NO_BACKTRACE"] = "1"
     # Anything that prints must not end up between the frames.
     pipe = Pipe(sys.stdin.fileno(), os.dup(sys.stdout.fileno()))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -33,12 +39,30 @@ def run(pipe: Pipe) -> None:
     options = _first_order(pipe)
     os.nice(options.nice)
     try:
-        loop, opened = boot(options, pipe.is_open)
+        loop, opened = boot(options, LoadReport(pipe).note)
     except CannotServe as error:
         pipe.send(Refused(detail=str(error)))
         return
     pipe.send(opened)
     serve(loop, pipe)
+
+
+class LoadReport:
+    """Tells the agent how far loading is, a few times a second."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._due = 0.0
+
+    def note(self, fraction: float) -> bool:
+        """Take note; returns whether the agent is still there to want the model."""
+        if not self._pipe.is_open():
+            return False
+        now = time.monotonic()
+        if now >= self._due or fraction == 1:
+            self._due = now + REPORT_EVERY
+            self._pipe.send(Loading(fraction))
+        return True
 
 
 def _first_order(pipe: Pipe) -> Open:
@@ -48,7 +72,7 @@ def _first_order(pipe: Pipe) -> Open:
                 return message
 
 
-def serve(loop: Loop, pipe: Pipe) -> None:
+def serve(loop: Steps, pipe: Pipe) -> None:
     """Step while there is work, sleep on the pipe while there is none; ends with ``EOFError``."""
     while True:
         for message in pipe.receive(wait=loop.is_idle):

@@ -5,12 +5,13 @@ is the whole protocol of slots: a cancel sent before a submit has freed its sequ
 """
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from schemas.failures import FailureCode
-from schemas.inference import ChatMessage, FinishReason, Sampling, Usage
+from schemas.frames import ToolCallDelta
+from schemas.inference import FinishReason, InferRequest, Usage
 
 MAX_FRAME = 128 << 20
 """Bytes: more than any request the bus can carry."""
@@ -43,10 +44,7 @@ class Submit(PipeMessage, frozen=True):
 
     attempt: int
     remaining_ms: int
-    messages: tuple[ChatMessage, ...]
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    sampling: Sampling = Sampling()
+    request: InferRequest
     emitted: tuple[int, ...] = ()
 
 
@@ -54,6 +52,12 @@ class Cancel(PipeMessage, frozen=True):
     """Forget this attempt."""
 
     attempt: int
+
+
+class Loading(PipeMessage, frozen=True):
+    """How much of the model is loaded, 0 to 1."""
+
+    fraction: float
 
 
 class Opened(PipeMessage, frozen=True):
@@ -74,11 +78,19 @@ class Refused(PipeMessage, frozen=True):
 
 
 class Output(PipeMessage, frozen=True):
-    """New output of one attempt, or its end: ``reason`` and ``usage``, or ``failure``."""
+    """New output of one attempt, as in ``Piece``; the end has ``reason``, or ``failure``."""
 
     attempt: int
     text: str = ""
     ids: tuple[int, ...] = ()
+    index: int = 0
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: list[dict[str, Any]] | None = None
+    finish_reason: FinishReason | None = None
+    """How choice ``index`` ended, where there are several."""
+    vectors: tuple[bytes, ...] = ()
+    scores: tuple[float, ...] = ()
     reason: FinishReason | None = None
     usage: Usage | None = None
     failure: FailureCode | None = None
@@ -97,10 +109,12 @@ class Step(PipeMessage, frozen=True):
     kv_free: int
     prefill_rate: float
     decode_rate: float
+    evicted: tuple[int, ...] = ()
+    """Ended attempts whose tokens have left the KV cache since the last report."""
 
 
 ToEngine = Open | Submit | Cancel
-FromEngine = Opened | Refused | Step
+FromEngine = Loading | Opened | Refused | Step
 
 decode_to_engine: Callable[[bytes], ToEngine] = msgspec.msgpack.Decoder(ToEngine).decode
 decode_from_engine: Callable[[bytes], FromEngine] = msgspec.msgpack.Decoder(FromEngine).decode

@@ -2,10 +2,11 @@
 
 import itertools
 import math
+import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -16,27 +17,32 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 
 from mesh.clock import monotonic
 from mesh.errors import EngineCrashed, InvalidRequest, MeshError, from_code
-from schemas.inference import Dispatch
+from mesh.prefix import prefixes
+from schemas.inference import Dispatch, Task
 from workers.engine import Emit, Finish, Piece
 from workers.llama.messages import (
     Cancel,
     FrameTooLarge,
     FromEngine,
+    Loading,
     Open,
     Opened,
     Output,
     PipeMessage,
     Refused,
     Step,
+    Submit,
     Unframer,
     decode_from_engine,
     frame,
 )
-from workers.llama.orders import order
 from workers.llama.settings import LlamaSettings
+from workers.llama.warmth import Warmth
 
 READ_BYTES = 1 << 16
 KEPT_LINES = 8
+NO_BACKTRACE = {"GGML_NO_BACKTRACE": "1"}
+"""An abort of llama.cpp is to be known at once: a debugger takes seconds to say where it was."""
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +63,12 @@ class _Attempt:
 class EngineProcess:
     """The agent's end of the pipe; made by ``running_engine``."""
 
-    def __init__(self, process: Process, settings: LlamaSettings) -> None:
+    def __init__(
+        self, process: Process, settings: LlamaSettings, changed: Callable[[], None]
+    ) -> None:
+        """Call ``changed`` when what is to be advertised has changed."""
         self._process = process
+        self._changed = changed
         # anyio leaves open whether a process has pipes; this one was started with all three.
         self._stdin = cast("ByteSendStream", process.stdin)
         self._stdout = cast("ByteReceiveStream", process.stdout)
@@ -77,6 +87,10 @@ class EngineProcess:
         """What the process said when the model was loaded."""
         self.last_step: Step | None = None
         """The figures of the moment."""
+        self.progress = 0.0
+        """How much of the model is loaded, 0 to 1."""
+        self.warmth = Warmth()
+        """Which conversations its KV cache holds."""
 
     @property
     def pid(self) -> int:
@@ -98,7 +112,7 @@ class EngineProcess:
         """Compute one attempt; see ``Engine.generate``."""
         number = next(self._numbers)
         try:
-            self._post(order(number, work))
+            self._post(_submit_message(number, work))
         except (OverflowError, ValueError) as error:
             msg = "the request holds a number or text that cannot be passed on"
             raise InvalidRequest(msg) from error
@@ -112,6 +126,8 @@ class EngineProcess:
                 self._post(Cancel(number))
         if isinstance(attempt.outcome, MeshError):
             raise attempt.outcome
+        if work.request.task is Task.GENERATE:
+            self.warmth.note(number, [link.fingerprint for link in prefixes(work.request)])
         return attempt.outcome
 
     async def died(self) -> str:
@@ -173,6 +189,12 @@ class EngineProcess:
                 self.last_step = message
                 for output in message.outputs:
                     self._deliver(output)
+                if message.evicted:
+                    self.warmth.evict(message.evicted)
+                    self._changed()
+            case Loading():
+                self.progress = message.fraction
+                self._changed()
             case Opened():
                 self.opened = message
                 self._answered.set()
@@ -185,8 +207,8 @@ class EngineProcess:
         attempt = self._attempts.get(output.attempt)
         if attempt is None:
             return
-        if output.ids or output.text:
-            attempt.emit(Piece(text=output.text, ids=output.ids))
+        if (piece := _piece(output)) is not None:
+            attempt.emit(piece)
         if output.failure is not None:
             self._end(output, from_code(output.failure, output.message, param=output.param))
         elif output.reason is not None and output.usage is not None:
@@ -213,15 +235,18 @@ class EngineProcess:
 
 
 @asynccontextmanager
-async def running_engine(settings: LlamaSettings) -> AsyncIterator[EngineProcess]:
+async def running_engine(
+    settings: LlamaSettings, changed: Callable[[], None]
+) -> AsyncIterator[EngineProcess]:
     """Start an engine process; it is gone when the context is left."""
     process = await anyio.open_process(
         [sys.executable, "-P", "-m", "workers.llama.main"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=os.environ | NO_BACKTRACE,
     )
-    engine = EngineProcess(process, settings)
+    engine = EngineProcess(process, settings, changed)
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(engine.read)
@@ -248,6 +273,31 @@ def _open_message(settings: LlamaSettings) -> Open:
         template_time=settings.template_time,
         nice=settings.nice,
     )
+
+
+def _submit_message(number: int, work: Dispatch) -> Submit:
+    return Submit(
+        attempt=number,
+        remaining_ms=work.remaining_ms,
+        request=work.request,
+        emitted=work.emitted,
+    )
+
+
+def _piece(output: Output) -> Piece | None:
+    """Return what there is to show, if anything."""
+    piece = Piece(
+        text=output.text,
+        ids=output.ids,
+        index=output.index,
+        reasoning=output.reasoning,
+        tool_calls=output.tool_calls,
+        logprobs=output.logprobs,
+        finish_reason=output.finish_reason,
+        vectors=output.vectors,
+        scores=output.scores,
+    )
+    return None if piece == Piece(index=output.index) else piece
 
 
 def _exit_text(returncode: int | None) -> str:

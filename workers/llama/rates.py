@@ -15,7 +15,7 @@ class Rate:
         self._tokens = 0.0
         self._seconds = 0.0
 
-    def add(self, tokens: int, seconds: float) -> None:
+    def add(self, tokens: float, seconds: float) -> None:
         """Count ``tokens`` that took ``seconds``."""
         self._tokens = self._tokens * DECAY + tokens
         self._seconds = self._seconds * DECAY + seconds

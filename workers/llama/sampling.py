@@ -12,14 +12,18 @@ from workers.llama.gguf_header import Header
 RANDOM_SEED = 0xFFFFFFFF
 """llama.cpp's ``LLAMA_DEFAULT_SEED``: draw a seed."""
 MAX_BIASES = 1024
+MAX_STOP_TOKENS = 1024
 BOUNDS = {
     "temperature": (0.0, 100.0),
     "top_k": (0, 1 << 30),
     "top_p": (0.0, 1.0),
     "min_p": (0.0, 1.0),
+    "typical_p": (0.0, 1.0),
     "presence_penalty": (-100.0, 100.0),
     "frequency_penalty": (-100.0, 100.0),
     "repeat_penalty": (0.01, 100.0),
+    "repeat_last_n": (-1, 1 << 30),
+    "min_tokens": (0, 1 << 30),
 }
 """What llama.cpp can take, which is more than OpenAI's documentation allows."""
 
@@ -58,7 +62,14 @@ class Drawing:
     frequency_penalty: float
     repeat_penalty: float
     seed: int
+    typical_p: float = 1.0
+    repeat_last_n: int = -1
+    """Tokens that the penalties look back, -1 for all."""
     logit_bias: tuple[tuple[int, float], ...] = ()
+    ignore_eos: bool = False
+    min_tokens: int = 0
+    """Tokens before which neither the model's own end nor ``stop_token_ids`` may be drawn."""
+    stop_token_ids: tuple[int, ...] = ()
 
     @property
     def has_penalties(self) -> bool:
@@ -66,8 +77,8 @@ class Drawing:
         return (self.presence_penalty, self.frequency_penalty, self.repeat_penalty) != (0, 0, 1)
 
 
-def resolve(wanted: Sampling, defaults: Defaults, vocabulary: int) -> Drawing:
-    """Return the parameters of a request's sampler chain; raises ``InvalidRequest``."""
+def resolve(wanted: Sampling, defaults: Defaults, vocabulary: int, choice: int = 0) -> Drawing:
+    """Return the parameters of a choice's sampler chain; raises ``InvalidRequest``."""
     return Drawing(
         temperature=_checked("temperature", wanted.temperature, defaults.temperature),
         top_k=int(_checked("top_k", wanted.top_k, defaults.top_k)),
@@ -76,14 +87,25 @@ def resolve(wanted: Sampling, defaults: Defaults, vocabulary: int) -> Drawing:
         presence_penalty=_checked("presence_penalty", wanted.presence_penalty, 0),
         frequency_penalty=_checked("frequency_penalty", wanted.frequency_penalty, 0),
         repeat_penalty=_checked("repeat_penalty", wanted.repeat_penalty, 1),
-        seed=RANDOM_SEED if wanted.seed is None else fold_seed(wanted.seed),
+        seed=RANDOM_SEED if wanted.seed is None else fold_seed(wanted.seed, choice),
+        typical_p=_checked("typical_p", wanted.typical_p, 1),
+        repeat_last_n=int(_checked("repeat_last_n", wanted.repeat_last_n, -1)),
         logit_bias=_biases(wanted.logit_bias or {}, vocabulary),
+        ignore_eos=wanted.ignore_eos,
+        min_tokens=int(_checked("min_tokens", wanted.min_tokens, 0)),
+        stop_token_ids=_stop_tokens(wanted.stop_token_ids, vocabulary),
     )
 
 
-def fold_seed(seed: int) -> int:
-    """Map any int64 to llama.cpp's 32 bits, never to the value that means "random"."""
-    return zlib.crc32(seed.to_bytes(9, "little", signed=True)) % RANDOM_SEED
+def fold_seed(seed: int, choice: int = 0) -> int:
+    """Map any int64 to llama.cpp's 32 bits, never to the value that means "random".
+
+    Every choice of a request has a seed of its own.
+    """
+    folded = zlib.crc32(seed.to_bytes(9, "little", signed=True))
+    if choice:
+        folded = zlib.crc32(choice.to_bytes(4, "little"), folded)
+    return folded % RANDOM_SEED
 
 
 def _fits(name: str, value: object) -> bool:
@@ -99,6 +121,16 @@ def _checked(name: str, value: float | None, default: float) -> float:
         msg = f"{name} must lie between {lowest:g} and {highest:g}"
         raise InvalidRequest(msg, param=name)
     return value
+
+
+def _stop_tokens(wanted: tuple[int, ...], vocabulary: int) -> tuple[int, ...]:
+    if len(wanted) > MAX_STOP_TOKENS:
+        msg = f"stop_token_ids has {len(wanted)} entries, at most {MAX_STOP_TOKENS} are possible"
+        raise InvalidRequest(msg, param="stop_token_ids")
+    if any(not 0 <= token < vocabulary for token in wanted):
+        msg = f"stop_token_ids names a token that the model does not have (0 to {vocabulary - 1})"
+        raise InvalidRequest(msg, param="stop_token_ids")
+    return wanted
 
 
 def _biases(wanted: dict[str, float], vocabulary: int) -> tuple[tuple[int, float], ...]:

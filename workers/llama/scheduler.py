@@ -1,11 +1,19 @@
 """Which tokens the next step computes: running streams first, then prompts in order of arrival."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from workers.llama.sequence import Sequence, Work
 
+Drafts = Callable[[Sequence, int], list[int]]
+"""Returns tokens that a decoding sequence may go on with, given the rows of the step so far."""
 
-def schedule(sequences: Iterable[Sequence], chunk: int) -> list[Work]:
+
+def no_drafts(_sequence: Sequence, _rows: int) -> list[int]:
+    """Guess nothing."""
+    return []
+
+
+def schedule(sequences: Iterable[Sequence], chunk: int, drafts: Drafts = no_drafts) -> list[Work]:
     """Return the work of one step.
 
     Every decoding sequence gets its token, whatever the prompts want; ``chunk`` bounds the step as
@@ -15,25 +23,34 @@ def schedule(sequences: Iterable[Sequence], chunk: int) -> list[Work]:
     waiting: list[Sequence] = []
     plan: list[Work] = []
     for sequence in sequences:
-        if sequence.num_pending == 1:
-            plan.append(_work(sequence, 1))
+        start = sequence.num_computed
+        if len(sequence.tokens) - start == 1:
+            plan.append(Work(sequence, sequence.tokens[start:], start, 1))
         else:
             waiting.append(sequence)
-    room = max(1, chunk - len(plan))
+    if waiting:
+        _fill(plan, waiting, max(1, chunk - len(plan)))
+    elif plan:
+        _speculate(plan, drafts)
+    return plan
+
+
+def _fill(plan: list[Work], waiting: list[Sequence], room: int) -> None:
     for sequence in waiting:
         if room == 0:
             break
         count = min(room, sequence.num_pending)
-        plan.append(_work(sequence, count))
+        start = sequence.num_computed
+        tokens = sequence.tokens[start : start + count]
+        plan.append(Work(sequence, tokens, start, int(count == sequence.num_pending)))
         room -= count
-    return plan
 
 
-def _work(sequence: Sequence, count: int) -> Work:
-    start = sequence.num_computed
-    return Work(
-        sequence=sequence,
-        tokens=sequence.tokens[start : start + count],
-        start=start,
-        sampled=count == sequence.num_pending,
-    )
+def _speculate(plan: list[Work], drafts: Drafts) -> None:
+    """Add guesses to be verified; a step that computes prompts has no time for them."""
+    rows = len(plan)
+    for at, work in enumerate(plan):
+        if guesses := drafts(work.sequence, rows):
+            tokens = [*work.tokens, *guesses]
+            plan[at] = Work(work.sequence, tokens, work.start, len(tokens))
+            rows += len(guesses)

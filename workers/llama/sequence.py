@@ -1,13 +1,19 @@
-"""One attempt inside the engine: its tokens, how far they are computed, and when it ends."""
+"""One choice of an attempt: its tokens, how far they are computed, and when it ends."""
 
+from collections.abc import Hashable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from schemas.inference import Usage
-from workers.llama.text import TextStream
+from workers.llama.cells import Span
+from workers.llama.drafts import Drafter
+from workers.llama.voice import Voice
+
+NO_SLOT = -1
 
 
 class Sampler(Protocol):
@@ -24,26 +30,61 @@ class Sampler(Protocol):
         """Free what it holds."""
 
 
+class Constraint(Protocol):
+    """What one choice may say; ``is_complete``: nothing may follow but the end."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the output is whole."""
+        ...
+
+    def mask(self, logits: NDArray[np.float32]) -> None:
+        """Forbid tokens in a row of logits ``[n_vocab]``, in place."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Take the token that was drawn; raises ``InvalidRequest`` where it is forbidden."""
+        ...
+
+    def forced(self) -> list[int]:
+        """Return the tokens that must come next, possibly none."""
+        ...
+
+
 @dataclass(eq=False, kw_only=True, slots=True)
 class Sequence:
-    """Tokens of one attempt: the prompt, what was emitted before a resume, what is new.
+    """Tokens of one choice: the prompt, what was emitted before a resume, what is new.
 
     ``num_computed`` of them are in the KV cache. A sequence whose only missing token is the last
     one is decoding; with more missing it is in prefill, and the same rule serves both.
     """
 
     attempt: int
-    slot: int
+    index: int = 0
+    """Which choice of the attempt."""
+    domain: Hashable
+    """With whom it may share cells of the KV cache."""
     tokens: list[int]
     num_prompt: int
     num_initial: int
     """Tokens given at the start: the prompt and what a resume replays."""
     max_length: int
     """Tokens at which the sequence ends for want of room or because enough were generated."""
-    deadline: float
-    text: TextStream
+    ends: frozenset[int]
+    """Tokens that end the output and are no part of it."""
+    voice: Voice
     sampler: Sampler
+    constraint: Constraint | None = None
+    drafter: Drafter | None = None
+    num_learnt: int = 0
+    """Tokens that the drafter has been told of."""
+    slot: int = NO_SLOT
+    """Its id in the KV cache, once it has one."""
     num_computed: int = 0
+    end: Span = field(default_factory=Span)
+    """Its cells in the KV cache."""
+    heirs: list[int] = field(default_factory=list)
+    """Ended attempts whose tokens live on in this sequence."""
 
     @property
     def num_pending(self) -> int:
@@ -61,23 +102,18 @@ class Sequence:
         return len(self.tokens) >= self.max_length
 
     @property
-    def usage(self) -> Usage:
-        """What the attempt took so far; replayed tokens count as completion."""
-        return Usage(
-            prompt_tokens=self.num_prompt, completion_tokens=len(self.tokens) - self.num_prompt
-        )
-
-    def append(self, token: int) -> None:
-        """Add a sampled token."""
-        self.tokens.append(token)
+    def num_generated(self) -> int:
+        """Tokens of the answer; replayed ones count."""
+        return len(self.tokens) - self.num_prompt
 
 
-class Work(msgspec.Struct, frozen=True):
+class Work(msgspec.Struct, frozen=True, gc=False):
     """A run of tokens of one sequence to be computed in a step."""
 
     sequence: Sequence
     tokens: Items[int]
     start: int
     """Position of the first of them."""
-    sampled: bool
-    """Whether the step ends with the logits of the sequence's last token."""
+    num_rows: int = 0
+    """How many of the last tokens give logits: none in the middle of a prompt, one at its end, and
+    one more for every draft token."""

@@ -9,9 +9,10 @@ class LlamaSettings:
     """One model file and how to run it.
 
     model: the GGUF file. name: what the fleet calls it; empty takes the file's stem.
-    slots: sequences computed at a time. context: tokens per sequence; 0 takes what the model was
-    trained for, at most ``context_cap``. threads: 0 chooses from the cores this process may use.
-    gpu_layers: layers to offload where the build can, -1 for all.
+    slots: sequences computed at a time; 0 takes as many as ``sizes.py`` finds room for. context:
+    tokens per sequence; 0 takes what the model was trained for, at most ``context_cap`` and what
+    the memory holds. threads: 0 tries which number is best. gpu_layers: layers to offload where
+    the build can, -1 for as many as fit.
     chunk: prompt tokens computed per step at most; step_time: seconds a step should not exceed,
     which makes chunks smaller on slow machines and bounds how long a cancel takes to act.
     nice: added to the engine's niceness, so that the bus side stays responsive.
@@ -19,7 +20,7 @@ class LlamaSettings:
 
     model: Path
     name: str = ""
-    slots: int = 4
+    slots: int = 0
     context: int = 0
     context_cap: int = 4096
     threads: int = 0
@@ -41,11 +42,12 @@ class LlamaSettings:
 
     def __post_init__(self) -> None:
         for name, lowest in (
-            ("slots", 1),
+            ("slots", 0),
             ("context", 0),
             ("threads", 0),
             ("chunk", 1),
             ("nice", 0),
+            ("gpu_layers", -1),
         ):
             if getattr(self, name) < lowest:
                 msg = f"{name} must be at least {lowest}, not {getattr(self, name)}"

@@ -6,12 +6,10 @@ documentation on chat templates.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import takewhile
 from typing import Any, NoReturn
 
-import msgspec
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
@@ -21,6 +19,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from mesh.errors import InvalidRequest, MeshError
 from schemas.inference import ChatMessage
 from workers.llama.bounds import OutOfTime, bounded
+from workers.llama.toolcalls.plain import introduction, spoken
+from workers.llama.toolcalls.recognise import family_of
+from workers.llama.turns import Turn, turn_of, variants
 
 CHATML = (
     "{% for message in messages %}"
@@ -39,8 +40,9 @@ MAX_REASON = 200
 MAX_REPEAT = 1 << 20
 """Length of a text or list that a template may make by multiplication."""
 MAX_EXPONENT = 64
-
-Turn = dict[str, Any]
+MAX_VARIABLES = 64
+OWN_VARIABLES = frozenset({"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"})
+"""What a request's variables may not replace."""
 
 
 class BadTemplate(Exception):
@@ -80,34 +82,56 @@ class ChatTemplate:
     ) -> None:
         """Compile the template, or ChatML's for ``None``; raises ``BadTemplate``."""
         environment = _environment()
+        text = CHATML if source is None else source
         try:
-            self._template = environment.from_string(CHATML if source is None else source)
+            self._template = environment.from_string(text)
         except TemplateSyntaxError as error:
             msg = f"the chat template is broken at line {error.lineno}: {error.message}"
             raise BadTemplate(msg) from error
+        self._family = family_of(text)
+        self._shows_tools = "tools" in text
+        self._shows_calls = "tool_calls" in text
         self._cpu_seconds = cpu_seconds
         self._tokens = {"bos_token": bos, "eos_token": eos}
 
-    def render(self, messages: Sequence[ChatMessage], tools: Sequence[dict[str, Any]] = ()) -> str:
+    def render(
+        self,
+        messages: Sequence[ChatMessage],
+        tools: Sequence[dict[str, Any]] = (),
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
         """Return the prompt text; raises ``InvalidRequest`` if the template refuses.
 
         Templates often insist on alternating turns or know no system role. Before giving up, turns
-        of the same role are merged, then the system text moves into the first user turn.
+        of the same role are merged, then the system text moves into the first user turn. To a
+        template that knows no tools they are told as text. variables: the request's own, such as
+        ``enable_thinking``.
         """
-        turns = [_turn(message) for message in messages]
+        _check(variables or {})
         refusal: TemplateError | None = None
-        for variant in _variants(turns):
+        for variant in variants(self._turns(messages, tools)):
             try:
-                return self._run(variant, tools)
+                return self._run(variant, tools, variables or {})
             except TemplateError as error:
                 refusal = refusal or error
         msg = f"the model's chat template refuses these messages: {str(refusal)[:MAX_REASON]}"
         raise InvalidRequest(msg, param="messages") from refusal
 
-    def _run(self, turns: list[Turn], tools: Sequence[dict[str, Any]]) -> str:
-        pieces = self._template.generate(
-            messages=turns, tools=list(tools) or None, add_generation_prompt=True, **self._tokens
-        )
+    def _turns(
+        self, messages: Sequence[ChatMessage], tools: Sequence[dict[str, Any]]
+    ) -> list[Turn]:
+        turns = [turn_of(message) for message in messages]
+        if not self._shows_calls:
+            turns = [spoken(turn) for turn in turns]
+        if tools and not self._shows_tools:
+            turns.insert(0, introduction(tools, self._family))
+        return turns
+
+    def _run(
+        self, turns: list[Turn], tools: Sequence[dict[str, Any]], variables: Mapping[str, Any]
+    ) -> str:
+        own = {"messages": turns, "tools": list(tools) or None, "add_generation_prompt": True}
+        pieces = self._template.generate({**variables, **own, **self._tokens})
         try:
             with bounded(cpu_seconds=self._cpu_seconds, memory=MAX_MEMORY):
                 return _join(pieces)
@@ -121,58 +145,12 @@ class ChatTemplate:
             raise InvalidRequest(msg, param="messages") from error
 
 
-def _turn(message: ChatMessage) -> Turn:
-    """Return the message as templates know it; ``developer`` is a newer name for ``system``."""
-    turn: Turn = msgspec.to_builtins(message)
-    turn["content"] = message.content
-    if message.role == "developer":
-        turn["role"] = "system"
-    if message.tool_calls:
-        turn["tool_calls"] = [_tool_call(call) for call in turn["tool_calls"]]
-    return turn
-
-
-def _tool_call(call: Turn) -> Turn:
-    """Give a template the arguments as an object; text that is no JSON stays text."""
-    function = call["function"]
-    try:
-        arguments = json.loads(function.get("arguments") or "{}")
-    except (ValueError, RecursionError):
-        arguments = function["arguments"]
-    return {"type": "function", **call, "function": {**function, "arguments": arguments}}
-
-
-def _variants(turns: list[Turn]) -> Iterator[list[Turn]]:
-    """Yield the conversation as it is, then in forms that more templates accept.
-
-    Leading system texts become one in any case: many templates silently drop the second.
-    """
-    head = list(takewhile(_is_system, turns))
-    tail = turns[len(head) :]
-    yield [*_merge(head), *tail]
-    merged = _merge(sorted(turns, key=_is_system, reverse=True))
-    yield merged
-    yield _merge([{**turn, "role": "user"} if _is_system(turn) else turn for turn in merged])
-
-
-def _merge(turns: list[Turn]) -> list[Turn]:
-    """Join neighbouring plain turns of one role."""
-    result: list[Turn] = []
-    for turn in turns:
-        last = result[-1] if result else None
-        if last and last["role"] == turn["role"] and _is_plain(last) and _is_plain(turn):
-            result[-1] = {**last, "content": f"{last['content']}\n\n{turn['content']}"}
-        else:
-            result.append(turn)
-    return result
-
-
-def _is_system(turn: Turn) -> bool:
-    return bool(turn["role"] == "system")
-
-
-def _is_plain(turn: Turn) -> bool:
-    return turn["role"] != "tool" and not turn.get("tool_calls")
+def _check(variables: Mapping[str, Any]) -> None:
+    if reserved := sorted(OWN_VARIABLES & variables.keys()):
+        msg = f"the template's variable {reserved[0]!r} cannot be set"
+        raise InvalidRequest(msg, param="template")
+    if len(variables) > MAX_VARIABLES:
+        raise InvalidRequest(f"at most {MAX_VARIABLES} variables are possible", param="template")
 
 
 def _join(pieces: Iterator[str]) -> str:

@@ -76,8 +76,10 @@ class TextStream:
         return self._release(len(self._held) - self._withheld())
 
     def finish(self) -> Shown:
-        """Return what was held back, without a character that never became whole."""
-        return self._cut(len(self._held) - incomplete_tail(self._held))
+        """Return what was held back: all tokens, without a character that never became whole."""
+        shown = self._take(len(self._held) - incomplete_tail(self._held), len(self._tokens))
+        self._held.clear()
+        return shown
 
     def _stop_at(self, at: int) -> int | None:
         """Return where the stop text begins that the byte at ``at`` completes, if one does."""

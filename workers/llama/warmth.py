@@ -20,7 +20,7 @@ class Warmth:
         return self._fingerprints
 
     def note(self, attempt: int, fingerprints: Iterable[str]) -> None:
-        """An attempt has ended: its conversation's prefixes are held, unless already evicted."""
+        """Hold the prefixes of an attempt that has ended, unless they are evicted already."""
         if attempt in self._gone:
             self._gone.discard(attempt)
             return
@@ -28,14 +28,14 @@ class Warmth:
         self._collect()
 
     def evict(self, attempts: Iterable[int]) -> None:
-        """The engine dropped these attempts' tokens; it may say so before the end is noted."""
+        """Forget attempts whose tokens the engine dropped, even if it says so before ``note``."""
         for attempt in attempts:
             if self._held.pop(attempt, None) is None:
                 self._gone.add(attempt)
         self._collect()
 
     def clear(self) -> None:
-        """A new engine process holds nothing."""
+        """Forget everything: a new engine process holds nothing."""
         self._held.clear()
         self._gone.clear()
         self._fingerprints = ()

@@ -23,6 +23,7 @@ from mesh.errors import (
     Busy,
     ContextLengthExceeded,
     MeshError,
+    Unsupported,
     UpstreamAuth,
     UpstreamError,
     UpstreamMalformed,
@@ -30,6 +31,7 @@ from mesh.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
+from schemas.inference import Ability
 from schemas.openai.upstream import Chunk
 from schemas.wire import UNREADABLE, decoder
 from workers.breaker import Breaker, BreakerState, Permit
@@ -53,6 +55,9 @@ HEADERS = MappingProxyType(
 )
 MAX_PROBLEM_BYTES = 64 * KIB
 """Of the body that explains a refusal."""
+
+MISSING = frozenset({404, 405, 501})
+"""Statuses of a path that an upstream does not have, or not for this model."""
 
 SLOT_SECONDS = 0.05
 """Wait for a slot: a call that was just cancelled needs a moment to give it back."""
@@ -86,6 +91,7 @@ class Upstream:
         self.settings = settings
         self.dialect = settings.dialect or Dialect.of(settings.url)
         self.breaker = Breaker(settings.breaker, clock)
+        self.abilities = _abilities(settings, self.dialect)
         self.budget = Budget(settings.budget, wall_clock) if settings.budget else None
         self._key = ApiKey.from_environment(settings.api_key_env, environ)
         self._wall_clock = wall_clock
@@ -141,6 +147,14 @@ class Upstream:
             else:
                 await self._follow(reply, take)
 
+    async def ask(self, path: str, body: bytes, call: Call) -> bytes:
+        """Post a body to an API path and return the whole answer; raises ``MeshError``.
+
+        ``Unsupported`` where the upstream has no such path: that is no fault of the upstream's.
+        """
+        async with self._opened("POST", path, call, body, is_optional=True) as reply:
+            return await reply.whole()
+
     async def get(self, path: str, call: Call) -> bytes:
         """Return the body behind an API path; raises ``MeshError``."""
         async with self._opened("GET", path, call) as reply:
@@ -182,7 +196,13 @@ class Upstream:
 
     @asynccontextmanager
     async def _opened(
-        self, method: str, path: str, call: Call, body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        call: Call,
+        body: bytes | None = None,
+        *,
+        is_optional: bool = False,
     ) -> AsyncIterator[Reply]:
         with self._translated(call):
             call.billable = True
@@ -198,6 +218,10 @@ class Upstream:
             async with response:
                 if response.status != 200:
                     call.billable = False
+                    if is_optional and response.status in MISSING:
+                        raise Unsupported(
+                            f"the upstream has no {path} for this model", param="model"
+                        )
                     raise await self._refusal(response, call)
                 yield self._reply(response, call)
 
@@ -249,6 +273,13 @@ class Upstream:
             state=state.value,
             pause_s=round(self.breaker.pause, 1),
         )
+
+
+def _abilities(settings: UpstreamSettings, dialect: Dialect) -> frozenset[Ability]:
+    """Return what can be asked for: OpenAI itself ranks nothing."""
+    if dialect is Dialect.OPENAI:
+        return settings.abilities - {Ability.RERANK}
+    return settings.abilities
 
 
 def _hand_over(events: Iterable[Event], take: Take) -> bool:

@@ -5,12 +5,13 @@ from contextlib import contextmanager
 
 from mesh.errors import DeadlineExceeded, InvalidRequest, Unsupported
 from schemas.fleet import ModelState, ModelStatus
-from schemas.inference import Dispatch, InferRequest, Usage
+from schemas.inference import Dispatch, InferRequest, Task, Usage
 from workers.breaker import BreakerState
 from workers.engine import Emit, Finish, Piece
 from workers.upstream.answer import Answer
 from workers.upstream.call import Call
 from workers.upstream.client import Upstream
+from workers.upstream.inputs import PATHS, InputsAnswer, inputs_body
 from workers.upstream.rates import Rates, Stopwatch
 from workers.upstream.translate import chat_body
 
@@ -40,7 +41,7 @@ class UpstreamEngine:
             slots=1 if probing else settings.max_concurrency,
             decode_rate=round(self._rates.decode.value, 1),
             overhead_ms=round(self._rates.overhead_ms.value, 1),
-            abilities=tuple(sorted(settings.abilities)),
+            abilities=tuple(sorted(self._upstream.abilities)),
             detail=reason or f"{self._target} at {settings.host}",
         )
 
@@ -56,6 +57,8 @@ class UpstreamEngine:
         Raises ``MeshError``; ``DeadlineExceeded`` when ``work.remaining_ms`` have passed.
         """
         _check(work)
+        if work.request.task is not Task.GENERATE:
+            return await self._take_inputs(work, emit)
         request, watch = work.request, Stopwatch()
 
         def timed(piece: Piece) -> None:
@@ -70,11 +73,22 @@ class UpstreamEngine:
         # what a chat template puts there: the body's length bounds the prompt.
         most = Usage(prompt_tokens=len(body), completion_tokens=request.n * (limit or 0))
         async with self._upstream.admitted(call):
-            with self._paid(most, call, answer):
+            with self._paid(most, call, lambda: answer.usage):
                 await self._upstream.chat(body, call, answer.take)
                 finish = answer.finish()
         watch.report(self._rates, finish.usage.completion_tokens // request.n)
         return finish
+
+    async def _take_inputs(self, work: Dispatch, emit: Emit) -> Finish:
+        request = work.request
+        body = inputs_body(request, self._target)
+        answer = InputsAnswer(request, len(body))
+        call = Call(self._upstream.settings, work.remaining_ms / 1000)
+        async with self._upstream.admitted(call):
+            with self._paid(Usage(prompt_tokens=len(body)), call, lambda: answer.usage):
+                for piece in answer.take(await self._upstream.ask(PATHS[request.task], body, call)):
+                    emit(piece)
+        return Finish("stop", answer.usage)
 
     def _out_of_service(self) -> str:
         breaker, budget = self._upstream.breaker, self._upstream.budget
@@ -91,7 +105,7 @@ class UpstreamEngine:
         return budget.settings.max_output
 
     @contextmanager
-    def _paid(self, most: Usage, call: Call, answer: Answer) -> Iterator[None]:
+    def _paid(self, most: Usage, call: Call, taken: Callable[[], Usage]) -> Iterator[None]:
         """Reserve the most that a call can take, and settle what it took however it ended."""
         budget = self._upstream.budget
         if budget is None:
@@ -101,7 +115,7 @@ class UpstreamEngine:
         try:
             yield
         finally:
-            reservation.settle(answer.usage if call.billable else Usage())
+            reservation.settle(taken() if call.billable else Usage())
 
 
 def _check(work: Dispatch) -> None:
@@ -109,5 +123,7 @@ def _check(work: Dispatch) -> None:
         raise DeadlineExceeded
     if work.emitted:
         raise Unsupported("an upstream cannot resume an answer that another worker began")
+    if work.request.prompt is not None:
+        raise Unsupported("an upstream takes messages, not a prompt", param="prompt")
     if work.request.n < 1:
         raise InvalidRequest("n is at least 1", param="n")

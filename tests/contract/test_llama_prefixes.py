@@ -1,0 +1,149 @@
+"""What the KV cache keeps of ended attempts, on a real llama.cpp."""
+
+from pathlib import Path
+
+import pytest
+
+from schemas.inference import ChatMessage, Sampling
+from tests.support.llama_loop import load, make_loop, order, run
+from workers.llama.context import LlamaContext
+from workers.llama.loop import Loop
+from workers.llama.messages import Cancel
+
+SYSTEM = "you are one of many " * 10
+RANDOM = Sampling(temperature=1.2, seed=5)
+
+
+@pytest.fixture(scope="module")
+def decoder(tiny_model: Path) -> LlamaContext:
+    return load(tiny_model)
+
+
+@pytest.fixture
+def loop(decoder: LlamaContext) -> Loop:
+    return make_loop(decoder)
+
+
+def chat(*texts: str) -> tuple[ChatMessage, ...]:
+    """Return a conversation that begins with a system text and goes on in turns."""
+    turns = [
+        ChatMessage(role="assistant" if number % 2 else "user", content=text)
+        for number, text in enumerate(texts)
+    ]
+    return (ChatMessage(role="system", content=SYSTEM), *turns)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(temperature=0), RANDOM], ids=["greedy", "random"])
+def test_a_second_turn_computes_only_what_is_new(loop: Loop, sampling: Sampling) -> None:
+    """All of the first turn is found in the cache, and the answer is that of a cold cache."""
+    first = run(loop, order(1, messages=chat("hi"), sampling=sampling))
+    messages = chat("hi", first.text(1), "and now")
+    warm = run(loop, order(2, messages=messages, sampling=sampling))
+    cold = run(loop, order(3, messages=messages, sampling=sampling, tenant="other"))
+    so_far = first.usage(1)
+    # The last token that was drawn has never been computed.
+    assert warm.usage(2).cached_tokens == so_far.prompt_tokens + so_far.completion_tokens - 1
+    assert cold.usage(3).cached_tokens == 0
+    assert warm.ids(2) == cold.ids(3)
+    assert warm.steps < cold.steps
+
+
+def test_nothing_is_shared_between_tenants(loop: Loop) -> None:
+    """The same prompt of another tenant finds nothing and takes cells of its own."""
+    secret = "my canary is 4711 " * 5
+    run(loop, order(1, secret, tenant="a"))
+    before = loop.cache.cells.used
+    own, other = run(loop, order(2, secret, tenant="a")), run(loop, order(3, secret, tenant="b"))
+    assert own.usage(2).cached_tokens == own.usage(2).prompt_tokens - 1
+    assert other.usage(3).cached_tokens == 0
+    assert other.ids(3) == own.ids(2)
+    assert loop.cache.cells.used == 2 * before
+    assert {kept.domain for kept in loop.cache.prefixes} == {"a", "b"}
+
+
+def test_without_cache_prompt_nothing_is_used_or_kept(loop: Loop) -> None:
+    """A request may stay out of the cache altogether; its end is told at once."""
+    run(loop, order(1))
+    before = loop.cache.cells.used
+    apart = run(loop, order(2, cache_prompt=False))
+    assert apart.usage(2).cached_tokens == 0
+    assert apart.evicted == [2]
+    assert loop.cache.cells.used == before
+
+
+def test_conversations_hold_their_common_beginning_once(loop: Loop) -> None:
+    """However many share a system text, at once or one after another, its cells are taken once."""
+    first = run(loop, order(0, messages=chat("a"), max_tokens=2))
+    alone = loop.cache.cells.used
+    together = run(loop, *(order(n, messages=chat("b" * n), max_tokens=2) for n in range(1, 5)))
+    common = len(SYSTEM)
+    assert all(together.usage(n).cached_tokens > common for n in range(1, 5))
+    assert loop.cache.cells.used < alone + 4 * (first.usage(0).prompt_tokens - common + 10)
+
+
+def test_prompts_that_arrive_together_are_computed_once(loop: Loop) -> None:
+    """A prompt waits for one that is just being computed and begins the same."""
+    both = run(loop, *(order(n, messages=chat("c" * n)) for n in (1, 2, 3)))
+    assert both.usage(1).cached_tokens == 0
+    assert min(both.usage(2).cached_tokens, both.usage(3).cached_tokens) > len(SYSTEM)
+
+
+def test_llama_cpp_itself_holds_the_common_beginning_once(tiny_model: Path) -> None:
+    """Eight sequences that would need twice the cells there are run at once, and to the end."""
+    decoder = load(tiny_model, slots=8, context=256)
+    loop = make_loop(decoder, slots=8, context=256, cells=512)
+    texts = [chat("d" * n) for n in range(8)]
+    done = run(loop, *(order(n, messages=text, max_tokens=4) for n, text in enumerate(texts)))
+    total = sum(done.usage(n).prompt_tokens for n in range(8))
+    assert total > 2 * loop.cache.cells.capacity
+    assert done.evicted == []
+    assert loop.cache.cells.used <= loop.cache.cells.capacity
+
+
+def test_the_oldest_gives_way_when_the_cells_are_needed(decoder: LlamaContext) -> None:
+    """Running sequences get their room; what was used last stays, and what is gone is told."""
+    loop = make_loop(decoder, slots=1, context=256)
+    seen = run(loop, order(1, "a" * 66), order(9, "refused"))
+    assert seen.evicted == []
+    run(loop, order(2, "b" * 66))
+    third = run(loop, order(3, "c" * 66))
+    assert third.evicted == [1]
+    assert loop.cache.cells.used <= 256
+    again = run(loop, order(4, "b" * 66))
+    assert again.usage(4).cached_tokens == again.usage(4).prompt_tokens - 1
+
+
+def test_a_turn_that_lives_on_in_the_next_is_not_evicted(loop: Loop) -> None:
+    """The next turn takes over the cells; both turns are gone only when these go."""
+    first = run(loop, order(1, messages=chat("hi")))
+    second = run(loop, order(2, messages=chat("hi", first.text(1), "more")))
+    assert first.evicted == second.evicted == []
+    assert len(loop.cache.prefixes) == 1
+    loop.cache.make_room(loop.cache.cells.capacity)
+    assert sorted(loop.report().evicted) == [1, 2]
+    assert loop.cache.cells.used == 0
+
+
+def test_a_cancelled_prompt_is_kept_as_far_as_it_was_computed(loop: Loop) -> None:
+    """The same request again goes on where the first was cancelled; nothing is said of it."""
+    loop.handle(order(1, "e" * 300))
+    loop.step()
+    loop.handle(Cancel(1))
+    again = run(loop, order(2, "e" * 300))
+    assert 0 < again.usage(2).cached_tokens < 300
+    loop.cache.make_room(loop.cache.cells.capacity)
+    assert loop.report().evicted == (2,)
+
+
+def test_a_memory_that_cannot_be_cut_is_never_reused(decoder: LlamaContext) -> None:
+    """Models that keep one state per sequence compute everything, and answer the same."""
+    loop = make_loop(decoder)
+    whole = run(loop, order(1, n=2))
+    loop = make_loop(decoder)
+    loop.cache.can_reuse = False
+    first, second = run(loop, order(1, n=2)), run(loop, order(2))
+    assert second.usage(2).cached_tokens == 0
+    assert [first.ids(1, n) for n in (0, 1)] == [whole.ids(1, n) for n in (0, 1)]
+    assert second.ids(2) == whole.ids(1)
+    assert sorted(first.evicted + second.evicted) == [1, 2]
+    assert loop.cache.cells.used == 0
