@@ -9,12 +9,14 @@ import anyio
 from aiohttp import web
 from anyio.abc import TaskStatus
 
+from gateway import embeddings, rerank
 from gateway.auth import Gatekeeper
 from gateway.chat import ChatEndpoint
 from gateway.health import HealthEndpoint
 from gateway.listener import Listener
 from gateway.metrics import Metrics
 from gateway.models import ModelsEndpoint
+from gateway.reception import House
 from gateway.record import Journal
 from gateway.settings import GatewaySettings
 from mesh.background import background
@@ -42,19 +44,22 @@ def build_app(router: Router, fleet: Fleet, settings: GatewaySettings) -> web.Ap
     """Return the application; it is run by ``serve``, which owns limits and error pages."""
     gatekeeper = Gatekeeper(settings.keys)
     metrics = Metrics(fleet)
-    chat = ChatEndpoint(
+    house = House(
         router=router,
         fleet=fleet,
         gatekeeper=gatekeeper,
         journal=Journal(metrics),
         settings=settings,
     )
+    chat = ChatEndpoint(house)
     models = ModelsEndpoint(fleet=fleet, gatekeeper=gatekeeper, settings=settings)
     health = HealthEndpoint(fleet)
     app = web.Application()
     app.add_routes(
         [
             web.post("/v1/chat/completions", chat.post),
+            web.post("/v1/embeddings", embeddings.endpoint(house).post),
+            web.post("/v1/rerank", rerank.endpoint(house).post),
             web.get("/v1/models", models.list),
             web.get("/v1/models/{id:.+}", models.get),
             web.get("/healthz", health.live),

@@ -23,17 +23,23 @@ class Terms:
     policy: Policy
     deadline_ms: int
 
+    def request(self, **fields: Any) -> InferRequest:
+        """Return a request on these terms; ``fields`` are the others of ``InferRequest``."""
+        return InferRequest(
+            id=self.id,
+            model=self.model,
+            tenant=self.tenant,
+            policy=self.policy,
+            deadline_ms=self.deadline_ms,
+            **fields,
+        )
+
 
 def to_infer(body: ChatRequest, terms: Terms) -> InferRequest:
     """Return the mesh's request; raises ``InvalidRequest`` or ``Unsupported`` naming the field."""
     _refuse_other_modalities(body.modalities)
     tools = _tools(body)
-    return InferRequest(
-        id=terms.id,
-        model=terms.model,
-        tenant=terms.tenant,
-        policy=terms.policy,
-        deadline_ms=terms.deadline_ms,
+    return terms.request(
         messages=tuple(_message(index, turn) for index, turn in enumerate(body.messages)),
         stream=bool(body.stream),
         max_tokens=_max_tokens(body),

@@ -2,6 +2,7 @@
 
 from schemas import inference
 from schemas.openai.chat import PromptDetails, Usage
+from schemas.openai.embeddings import InputUsage
 
 
 def to_usage(usage: inference.Usage) -> Usage:
@@ -12,3 +13,8 @@ def to_usage(usage: inference.Usage) -> Usage:
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
         prompt_tokens_details=PromptDetails(cached_tokens=usage.cached_tokens),
     )
+
+
+def to_input_usage(usage: inference.Usage) -> InputUsage:
+    """Return what a request took that generates nothing."""
+    return InputUsage(prompt_tokens=usage.prompt_tokens, total_tokens=usage.prompt_tokens)

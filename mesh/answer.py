@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from schemas.fleet import Tier
 from schemas.frames import Beat, Delta, Done
@@ -68,6 +69,31 @@ class Answer:
             tier=self.route.tier,
             worker=self.route.worker,
             fallback=self.route.fallback,
+            vectors=gathered.vectors.whole(),
+            scores=gathered.scores.whole(),
+        )
+
+
+T = TypeVar("T")
+
+
+class Rows(Generic[T]):
+    """What was computed of each input, put in the order of the inputs."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[int, tuple[T, ...]] = {}
+
+    def add(self, index: int, rows: tuple[T, ...]) -> None:
+        """Take in those of the inputs from ``index`` on."""
+        if rows:
+            self._pieces[index] = rows
+
+    def whole(self) -> tuple[T, ...]:
+        """Return all of them."""
+        return tuple(
+            row
+            for _, rows in sorted(self._pieces.items(), key=lambda piece: piece[0])
+            for row in rows
         )
 
 
@@ -75,12 +101,16 @@ class Gathered:
     """Deltas of one choice put together."""
 
     def __init__(self) -> None:
+        self.vectors: Rows[bytes] = Rows()
+        self.scores: Rows[float] = Rows()
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
 
     def add(self, delta: Delta) -> None:
         """Take in a delta; only the first choice counts."""
+        self.vectors.add(delta.index, delta.vectors)
+        self.scores.add(delta.index, delta.scores)
         if delta.index != 0:
             return
         self.text.append(delta.text)

@@ -6,6 +6,8 @@
         answer = await m.chat("spark", "What is an edge worker?")
         async for delta in m.chat_stream("spark", "Tell me a story."):
             print(delta.text, end="")
+        first, second = await m.embed("nomic-embed", ["a text", "another"])
+        scores = await m.rerank("bge-reranker", "What is an edge worker?", ["a text", "another"])
 """
 
 import os
@@ -13,6 +15,8 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from mesh import runfile
 from mesh.background import background
@@ -23,8 +27,9 @@ from mesh.fleet import Fleet, ModelSummary
 from mesh.logs import defer_to_logging
 from mesh.router import Router, RouterSettings
 from mesh.settings import default_state
+from mesh.vectors import unpack
 from schemas.frames import Delta
-from schemas.inference import ChatMessage, Completion, InferRequest, Policy, Sampling
+from schemas.inference import ChatMessage, Completion, InferRequest, Policy, Sampling, Task
 
 Conversation = str | Sequence[ChatMessage]
 """A single user turn, or all turns."""
@@ -52,9 +57,8 @@ class Mesh:
         policy: where it may be computed. deadline: seconds for everything. Raises ``MeshError``
         (see ``mesh.errors``): ``DeadlineExceeded``, ``QueueFull``, ``ModelNotFound``, …
         """
-        request = self._request(model, messages, policy, deadline, max_tokens, stop, sampling)
-        async with self._router.open(request) as answer:
-            return await answer.completion()
+        request = self._chat(model, messages, policy, deadline, max_tokens, stop, sampling)
+        return await self._complete(request)
 
     async def chat_stream(
         self,
@@ -71,7 +75,7 @@ class Mesh:
 
         A stream that is not read to its end should be closed (``aclose``), which frees the worker.
         """
-        request = self._request(
+        request = self._chat(
             model, messages, policy, deadline, max_tokens, stop, sampling, stream=True
         )
         async with self._router.open(request) as answer:
@@ -79,11 +83,57 @@ class Mesh:
                 if isinstance(frame, Delta):
                     yield frame
 
+    async def embed(
+        self,
+        model: str,
+        inputs: Sequence[str | Sequence[int]],
+        *,
+        dimensions: int | None = None,
+        policy: Policy | str = Policy.EDGE_FIRST,
+        deadline: float | None = None,
+    ) -> list[list[float]]:
+        """Return a unit vector for each input, a text or its token ids, in their order.
+
+        dimensions: components to keep, for models trained to be shortened; ``None`` for all.
+        policy, deadline and errors as for ``chat``; an error's ``param`` names the input at fault
+        (``inputs[3]``).
+        """
+        request = replace(
+            self._request(model, policy, deadline),
+            task=Task.EMBED,
+            inputs=tuple(_input(entry) for entry in inputs),
+            dimensions=dimensions,
+        )
+        completion = await self._complete(request)
+        return [unpack(raw) for raw in completion.vectors]
+
+    async def rerank(
+        self,
+        model: str,
+        query: str,
+        documents: Sequence[str],
+        *,
+        policy: Policy | str = Policy.EDGE_FIRST,
+        deadline: float | None = None,
+    ) -> list[float]:
+        """Return for each document, in their order, how well it answers the query.
+
+        More is better; what a score means beyond that is up to the model (many give log-odds).
+        policy, deadline and errors as for ``chat``.
+        """
+        request = replace(
+            self._request(model, policy, deadline),
+            task=Task.RERANK,
+            query=query,
+            inputs=tuple(documents),
+        )
+        return list((await self._complete(request)).scores)
+
     def models(self) -> list[ModelSummary]:
         """Return the models that live workers serve."""
         return self._fleet.models()
 
-    def _request(
+    def _chat(
         self,
         model: str,
         messages: Conversation,
@@ -97,18 +147,31 @@ class Mesh:
     ) -> InferRequest:
         if isinstance(messages, str):
             messages = [ChatMessage(role="user", content=messages)]
-        return InferRequest(
-            id=f"req_{secrets.token_hex(12)}",
-            model=model,
+        return replace(
+            self._request(model, policy, deadline),
             messages=tuple(messages),
-            tenant=self._tenant,
-            policy=_policy(policy),
-            deadline_ms=None if deadline is None else int(deadline * 1000),
             max_tokens=max_tokens,
             stop=tuple(stop),
             sampling=sampling or Sampling(),
             stream=stream,
         )
+
+    def _request(self, model: str, policy: Policy | str, deadline: float | None) -> InferRequest:
+        return InferRequest(
+            id=f"req_{secrets.token_hex(12)}",
+            model=model,
+            tenant=self._tenant,
+            policy=_policy(policy),
+            deadline_ms=None if deadline is None else int(deadline * 1000),
+        )
+
+    async def _complete(self, request: InferRequest) -> Completion:
+        async with self._router.open(request) as answer:
+            return await answer.completion()
+
+
+def _input(entry: str | Sequence[int]) -> str | tuple[int, ...]:
+    return entry if isinstance(entry, str) else tuple(entry)
 
 
 def _policy(policy: Policy | str) -> Policy:

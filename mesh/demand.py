@@ -39,6 +39,8 @@ class Demand:
     deadline: float
     needs: dict[Ability, str] = field(default_factory=dict)
     """Abilities wanted, each with the request field that asks for it."""
+    context_tokens: int | None = None
+    """Tokens that one context must hold, if not those of the whole prompt."""
     prefixes: tuple[Prefix, ...] = ()
     line: Line = Line.ARRIVING
     digest: str = ""
@@ -46,6 +48,11 @@ class Demand:
     excluded: set[tuple[Tier, str]] = field(default_factory=set)
     edge_attempts: int = 0
     max_edge_attempts: int = 3
+
+    @property
+    def longest(self) -> int:
+        """Tokens that one context must hold."""
+        return self.prompt_tokens if self.context_tokens is None else self.context_tokens
 
     @property
     def tiers(self) -> tuple[Tier, ...]:

@@ -17,11 +17,19 @@ DEFAULT_OUTPUT_TOKENS = 256
 
 
 def prompt_chars(request: InferRequest) -> int:
-    """Return the characters of all turns and tool definitions."""
+    """Return the characters of all that is to be read; tokens count as what they stand for."""
     chars = sum(len(message.content) for message in request.messages)
+    if request.prompt is not None:
+        chars += _chars(request.prompt)
+    if request.inputs:
+        chars += sum(map(_chars, request.inputs)) + len(request.query) * len(request.inputs)
     if request.tools:
         chars += sum(len(str(tool)) for tool in request.tools)
     return chars
+
+
+def _chars(text: str | tuple[int, ...]) -> int:
+    return len(text) if isinstance(text, str) else int(len(text) * CHARS_PER_TOKEN)
 
 
 class ModelHistory:

@@ -22,7 +22,7 @@ from mesh.prefix import longest_held
 from mesh.ranking import best, predict
 from mesh.seats import SAMPLE, Seat
 from schemas.fleet import ModelState, Tier
-from schemas.inference import Policy
+from schemas.inference import Ability, Policy
 
 
 class Fallback(StrEnum):
@@ -181,13 +181,15 @@ def _nobody(demand: Demand, fleet: Fleet) -> Decision:
         return Reject(ModelNotFound(f"no {where} worker serves the model {name!r}", param="model"))
     if demand.excluded:
         return Reject(NoCapacity(f"every worker that serves {name} failed", retry_after=1.0))
+    lacks = [lack for seat in seats if (lack := _lacking(demand, seat)) is not None]
+    if len(lacks) == len(seats):
+        need, param = lacks[0]
+        what = need if param == "model" else param
+        return Reject(Unsupported(f"no worker of {name} supports {what}", param=param))
     able = [seat for seat in seats if _lacking(demand, seat) is None]
-    if not able:
-        param = _lacking(demand, seats[0])
-        return Reject(Unsupported(f"no worker of {name} supports {param}", param=param))
     usable = [seat for seat in able if seat.status.state is not ModelState.FAILED]
     context = max((seat.status.context for seat in usable), default=0)
-    if usable and context and demand.prompt_tokens >= context:
+    if usable and context and demand.longest >= context:
         return Reject(
             ContextLengthExceeded(
                 f"the prompt has about {demand.prompt_tokens} tokens, "
@@ -228,16 +230,17 @@ def _fits(demand: Demand, seat: Seat) -> bool:
         return False
     # The prompt length is a guess: only what is clearly too long is ruled out here, the worker
     # counts exactly.
-    if status.context and demand.prompt_tokens > 1.5 * status.context:
+    if status.context and demand.longest > 1.5 * status.context:
         return False
     if demand.excluded and seat.node.key in demand.excluded:
         return False
     return not demand.needs or _lacking(demand, seat) is None
 
 
-def _lacking(demand: Demand, seat: Seat) -> str | None:
+def _lacking(demand: Demand, seat: Seat) -> tuple[Ability, str] | None:
+    """Return the first ability that a seat has not, with the field that asks for it."""
     abilities = seat.status.abilities
-    return next((param for need, param in demand.needs.items() if need not in abilities), None)
+    return next((need for need in demand.needs.items() if need[0] not in abilities), None)
 
 
 def _time_until_turn(demand: Demand, seats: Sequence[Seat], slots: int, waiting: int) -> float:

@@ -12,12 +12,13 @@ from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
 
 import anyio
 import structlog
 from anyio.abc import TaskStatus
 
-from mesh import estimate
+from mesh import admission, estimate
 from mesh.answer import Answer, Output, Route
 from mesh.attempt import Attempt
 from mesh.bus import Bus
@@ -43,7 +44,7 @@ from mesh.seats import Seat
 from mesh.waiting import WaitingLine
 from schemas.fleet import Tier
 from schemas.frames import Accepted, Beat, Delta, Done
-from schemas.inference import Ability, InferRequest, Lease
+from schemas.inference import Ability, InferRequest, Lease, Task
 from schemas.wire import encode
 
 log = structlog.get_logger("mesh.router")
@@ -140,7 +141,11 @@ class Router:
 
     @asynccontextmanager
     async def open(self, request: InferRequest) -> AsyncIterator[Answer]:
-        """Answer a request; leaving the context cancels whatever of it still runs."""
+        """Answer a request; leaving the context cancels whatever of it still runs.
+
+        Raises ``InvalidRequest`` for one that gives nothing to compute.
+        """
+        admission.check(request)
         answer = Answer(request)
         answer.attach(self._frames(request, answer))
         try:
@@ -218,6 +223,8 @@ class Router:
             output_tokens=max(0, min(output, MOST_TOKENS)),
             deadline=deadline,
             needs=_needs(request),
+            # A worker checks inputs one by one, and exactly: it can name the one that is too long.
+            context_tokens=None if request.task is Task.GENERATE else 0,
         )
         if self._fleet.group(request.model, Tier.EDGE).holders:
             demand.prefixes = prefixes(request)
@@ -332,9 +339,17 @@ class Router:
                 attempt.renew(lease)
 
 
+_OF_TASK = MappingProxyType({Task.EMBED: Ability.EMBEDDINGS, Task.RERANK: Ability.RERANK})
+"""What a model must be made for; every other one generates text."""
+
+
 def _needs(request: InferRequest) -> dict[Ability, str]:
     """Return the abilities a request asks for, each with the field that asks."""
     needs: dict[Ability, str] = {}
+    if request.task in _OF_TASK:
+        needs[_OF_TASK[request.task]] = "model"
+    if request.prompt is not None:
+        needs[Ability.PROMPT] = "prompt"
     if request.tools and request.tool_choice != "none":
         needs[Ability.TOOLS] = "tools"
     if request.response_format and request.response_format.get("type") != "text":

@@ -1,5 +1,6 @@
 """Where settings come from: addresses, the state folder and the configuration file."""
 
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,24 @@ def lan_address(listening: Address) -> Address:
         except OSError:
             return Address(socket.gethostname(), listening.port)
         return Address(probe.getsockname()[0], listening.port)
+
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:(%)|([KMGT]?)(?:i?B)?)", re.IGNORECASE)
+
+
+def memory_size(text: str, *, of: int) -> int:
+    """Return bytes from ``8G``, ``512M`` or a share such as ``50%`` of so many bytes.
+
+    Units are binary; ``GiB`` and ``GB`` mean the same as ``G``. Raises ``ValueError``.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or float(found[1]) == 0:
+        raise ValueError(f"expected a size such as 8G or 50%, got {text!r}")
+    number, is_share, unit = float(found[1]), found[2], found[3]
+    return int(number / 100 * of if is_share else number * _UNITS[unit.upper()])
 
 
 def pair(text: str) -> tuple[str, str]:

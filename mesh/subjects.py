@@ -46,7 +46,7 @@ def all_capacity(tier: Tier) -> str:
 
 
 def work(tier: Tier, worker: str, op: str) -> str:
-    """Return the subject of an operation (infer, cancel, lease, drain) on one worker."""
+    """Return the subject of an operation (infer, cancel, drain, load, …) on one worker."""
     return f"{PREFIX}.{tier}.work.{encode_token(worker)}.{op}"
 
 

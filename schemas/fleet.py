@@ -49,6 +49,8 @@ class ModelStatus(Message, frozen=True, kw_only=True):
     overhead_ms: float = 0.0
     abilities: tuple[str, ...] = ()
     warm: tuple[str, ...] = ()
+    progress: float = 0.0
+    """How much of a model that is ``loading`` has been loaded, 0 to 1."""
     detail: str = ""
     """Why the model is not ready, or how it was set up, for people."""
 

@@ -160,6 +160,12 @@ class Cancel(Message, frozen=True, kw_only=True):
     attempt: str
 
 
+class ModelOrder(Message, frozen=True, kw_only=True):
+    """Load or unload a model; sent to the worker that has it."""
+
+    model: str
+
+
 class Lease(Message, frozen=True, kw_only=True):
     """The router is alive: attempts it dispatched to this worker stay wanted."""
 

@@ -4,8 +4,19 @@ Requests keep only the fields that mean something here: clients send many more, 
 ignored. Answers spell every ``null`` out, because clients index into them.
 """
 
+from typing import Annotated
+
 import msgspec
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):
     """A frozen HTTP body; ``UNSET`` leaves a field out, ``None`` is written as ``null``."""
+
+
+ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class ModelBody(Body, frozen=True, kw_only=True):
+    """A body that asks a model to compute something."""
+
+    model: ModelName

@@ -95,7 +95,6 @@ class StreamOptions(Body, frozen=True, kw_only=True):
 class ChatRequest(Extensions, frozen=True, kw_only=True):
     """The body of a chat completion request."""
 
-    model: Annotated[str, Meta(min_length=1, max_length=256)]
     messages: Annotated[tuple[Turn, ...], Meta(min_length=1)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None

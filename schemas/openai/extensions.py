@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from schemas.openai import Body
+from schemas.openai import Body, ModelBody
 
 MAX_STOP_TOKENS = 128
 MAX_CHOICES_OF_TEXT = 1024
@@ -33,7 +33,7 @@ class StructuredOutputs(Body, frozen=True, kw_only=True):
     grammar: Pattern | None = None
 
 
-class Extensions(Body, frozen=True, kw_only=True):
+class Extensions(ModelBody, frozen=True, kw_only=True):
     """The part of a request's body that OpenAI does not define."""
 
     top_k: Annotated[int, Meta(ge=-1, lt=2**31)] | None = None

@@ -128,6 +128,7 @@ class ToldUsage(Message, frozen=True, kw_only=True):
 
     prompt_tokens: Count = 0
     completion_tokens: Count = 0
+    total_tokens: Count = 0
     prompt_tokens_details: PromptDetails | None = None
 
 
@@ -137,6 +138,51 @@ class Chunk(Message, frozen=True, kw_only=True):
     choices: tuple[Choice, ...] | None = None
     usage: ToldUsage | None = None
     error: Any = None
+
+
+class EmbeddingBody(Message, frozen=True, kw_only=True):
+    """What is posted to ``embeddings``."""
+
+    model: str
+    input: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None
+    encoding_format: Literal["base64"] | None = None
+
+
+class EmbeddingRow(Message, frozen=True, kw_only=True):
+    """One vector: base64 of little-endian float32, or numbers."""
+
+    index: Count = 0
+    embedding: bytes | tuple[float, ...]
+
+
+class EmbeddingAnswer(Message, frozen=True, kw_only=True):
+    """The answer to ``embeddings``."""
+
+    data: tuple[EmbeddingRow, ...]
+    usage: ToldUsage | None = None
+
+
+class RerankBody(Message, frozen=True, kw_only=True):
+    """What is posted to ``rerank``."""
+
+    model: str
+    query: str
+    documents: tuple[str, ...]
+
+
+class RankedRow(Message, frozen=True, kw_only=True):
+    """One document's score."""
+
+    index: Count
+    relevance_score: float
+
+
+class RerankAnswer(Message, frozen=True, kw_only=True):
+    """The answer to ``rerank``, in any order."""
+
+    results: tuple[RankedRow, ...]
+    usage: ToldUsage | None = None
 
 
 class Problem(Message, frozen=True, kw_only=True):

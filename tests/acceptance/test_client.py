@@ -133,7 +133,9 @@ async def test_plain_stream_gets_frames(tmp_path: Path) -> None:
     [
         (b"{", "invalid_request"),
         (b'{"model":"scripted"}', "invalid_request"),
-        (b'{"model":"nope","messages":[]}', "model_not_found"),
+        (b'{"model":"scripted","messages":[]}', "invalid_request"),
+        (b'{"model":"scripted","task":"embed"}', "invalid_request"),
+        (b'{"model":"nope","prompt":"hi"}', "model_not_found"),
     ],
 )
 async def test_bad_plain_request_gets_a_failed_frame(
@@ -154,7 +156,8 @@ async def test_bad_plain_request_gets_a_failed_frame(
 async def test_plain_request_is_cancelled_by_id(tmp_path: Path) -> None:
     """``mesh.v1.cancel`` reaches the gateway that runs the request, and its worker."""
     slow = ScriptedSettings(slots=1, tps=50, tokens=1000)
-    body = b'{"id":"mine","model":"scripted","messages":[],"stream":true}'
+    messages = b'[{"role":"user","content":"hi"}]'
+    body = b'{"id":"mine","model":"scripted","messages":%b,"stream":true}' % messages
     async with (
         broker_in(tmp_path) as broker,
         scripted_worker(broker, settings=slow) as worker,

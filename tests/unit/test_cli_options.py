@@ -16,7 +16,7 @@ from cli.options import (
     arguments,
     keys,
 )
-from mesh.settings import Address
+from mesh.settings import Address, memory_size
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     [
         (["gateway", "--http", "here"], ["--http", "HOST:PORT"]),
         (["gateway", "--model-alias", "gpt"], ["--model-alias", "NAME=VALUE"]),
-        (["worker", "--slots", "0"], ["--slots"]),
+        (["worker", "--slots", "-1"], ["--slots"]),
+        (["worker", "--gpu-layers", "some"], ["--gpu-layers", "some"]),
         (["worker", "--slots", "four"], ["--slots", "four"]),
         (["worker", "--slotz", "4"], ["--slotz", "--slots"]),
         (["worker", "--engine", "vllm"], ["--engine", "llama", "scripted"]),
@@ -132,7 +133,7 @@ def test_every_setting_may_stand_at_the_top_of_the_file(command: str) -> None:
     """The list of known keys has not forgotten an option of any command."""
     found = build_app()[command].assemble_argument_collection()
     settings = {flag.name.removeprefix("--") for flag in found if flag.name.startswith("--")}
-    assert settings - keys() <= {"watch", "print-config"}  # what to do this once, no settings
+    assert settings - keys() <= {"watch", "on", "print-config"}  # what to do this once, no settings
 
 
 def test_options_survive_the_way_to_another_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +186,35 @@ def test_models_of_one_name_are_refused(clean_place: Path) -> None:
         model_files(("a/m.gguf", "b/m.gguf"))
 
 
-def test_a_folder_is_no_model(clean_place: Path) -> None:
-    """A folder is told apart from a file that is not there."""
-    with pytest.raises(UsageError, match="a folder"):
+def test_a_folder_stands_for_the_models_in_it(clean_place: Path) -> None:
+    """Every file counts once, and a split model by its first part alone."""
+    names = ("b.gguf", "a.gguf", "big-00001-of-00002.gguf", "big-00002-of-00002.gguf", "note.txt")
+    for name in names:
+        (clean_place / name).touch()
+    found = model_files((str(clean_place), "a.gguf"))
+    assert [file.name for file in found] == ["a.gguf", "b.gguf", "big-00001-of-00002.gguf"]
+
+
+def test_a_folder_without_models_is_a_mistake(clean_place: Path) -> None:
+    """It is told apart from a file that is not there."""
+    with pytest.raises(UsageError, match=r"no \*\.gguf in this folder"):
         model_files((str(clean_place),))
+
+
+def test_memory_is_a_size_or_a_share() -> None:
+    """Units are binary; a share is of what is free."""
+    gib = 1 << 30
+    assert memory_size("8G", of=0) == 8 * gib
+    assert memory_size("1.5 GiB", of=0) == gib * 3 // 2
+    assert memory_size("512mb", of=0) == gib // 2
+    assert memory_size("25%", of=8 * gib) == 2 * gib
+    for wrong in ("", "0G", "much", "8X", "-1G", "5%%"):
+        with pytest.raises(ValueError, match="such as 8G or 50%"):
+            memory_size(wrong, of=gib)
+
+
+def test_a_wrong_memory_is_told_in_one_line(
+    clean_place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The flag is named before anything starts."""
+    assert "--memory" in refusal(capsys, "worker", "--memory=lots")

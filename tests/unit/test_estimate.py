@@ -1,8 +1,14 @@
 """Estimates of lengths and times."""
 
-from mesh.estimate import DEFAULT_OUTPUT_TOKENS, ModelHistory, finish_time, time_to_first_token
+from mesh.estimate import (
+    DEFAULT_OUTPUT_TOKENS,
+    ModelHistory,
+    finish_time,
+    prompt_chars,
+    time_to_first_token,
+)
 from mesh.prefix import longest_held, prefixes
-from schemas.inference import ChatMessage, InferRequest, Usage
+from schemas.inference import ChatMessage, InferRequest, Task, Usage
 from tests.support.fleets import model
 
 
@@ -65,3 +71,13 @@ def test_the_longest_prefix_held_is_found() -> None:
     held = frozenset({chain[0].fingerprint, chain[1].fingerprint})
     assert longest_held(chain, held) == chain[1]
     assert longest_held(chain, frozenset()) is None
+
+
+def test_all_that_is_read_is_counted() -> None:
+    """Prompts and inputs count like turns, tokens like the text they stand for."""
+    embed = InferRequest(model="m", task=Task.EMBED, inputs=("abcd", (1, 2)))
+    rank = InferRequest(model="m", task=Task.RERANK, query="abc", inputs=("abcd", "ab"))
+    assert prompt_chars(request("abc", "de")) == 5
+    assert prompt_chars(InferRequest(model="m", prompt="abc")) == 3
+    assert prompt_chars(embed) == 12
+    assert prompt_chars(rank) == 12

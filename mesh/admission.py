@@ -1,0 +1,30 @@
+"""What every request must hold, checked once where it enters the mesh. Pure."""
+
+from mesh.errors import InvalidRequest
+from schemas.inference import InferRequest, Task
+
+
+def check(request: InferRequest) -> None:
+    """Raise ``InvalidRequest`` naming the field for a request that gives nothing to compute."""
+    if request.task is Task.GENERATE:
+        _check_text(request)
+    else:
+        _check_inputs(request)
+
+
+def _check_text(request: InferRequest) -> None:
+    if request.prompt is None and not request.messages:
+        raise InvalidRequest("a request has messages, or a prompt", param="messages")
+    if request.prompt is not None and not request.prompt:
+        raise InvalidRequest("the prompt is empty", param="prompt")
+    if request.prompt is not None and request.messages:
+        raise InvalidRequest("a request has messages or a prompt, not both", param="prompt")
+
+
+def _check_inputs(request: InferRequest) -> None:
+    if not request.inputs:
+        raise InvalidRequest(f"a request to {request.task} has inputs", param="inputs")
+    if request.task is Task.RERANK and not request.query:
+        raise InvalidRequest("a request to rerank has a query", param="query")
+    if request.dimensions is not None and request.dimensions < 1:
+        raise InvalidRequest("dimensions is at least 1", param="dimensions")
