@@ -32,7 +32,7 @@ COMMANDS = {
     "worker": "Run an edge worker: this machine computes for the mesh.",
     "cloud": "Run a cloud worker: the fallback behind an OpenAI-compatible upstream.",
     "nodes": "List the workers of the mesh.",
-    "models": "List the models of the mesh.",
+    "models": "List the models of the mesh; have one loaded or unloaded.",
     "chat": "Talk to a model of the mesh.",
     "doctor": "Check this machine and the mesh, and say what to do.",
 }

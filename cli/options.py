@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from mesh.errors import MeshError
 from mesh.logs import LogFormat, LogLevel
-from mesh.settings import Address, default_state, pair
+from mesh.settings import Address, default_state, memory_size, pair
 from schemas.inference import Policy
 
 
@@ -34,6 +34,11 @@ def _address(_type: object, tokens: Sequence[Token]) -> Address:
     return Address.parse(tokens[0].value)
 
 
+def _size(_type: object, text: str | None) -> None:
+    if text is not None:
+        memory_size(text, of=0)
+
+
 def _pairs(_type: object, texts: tuple[str, ...]) -> None:
     for text in texts:
         pair(text)
@@ -41,6 +46,7 @@ def _pairs(_type: object, texts: tuple[str, ...]) -> None:
 
 Addressed = Annotated[Address, Parameter(converter=_address, n_tokens=1, accepts_keys=False)]
 Pairs = Annotated[tuple[str, ...], Parameter(validator=_pairs)]
+Sized = Annotated[str | None, Parameter(validator=_size)]
 Hidden = Parameter(show=False)
 
 
@@ -120,16 +126,22 @@ class EngineOptions:
     engine: EngineKind = EngineKind.LLAMA
     """llama: llama.cpp; scripted: numbered tokens without a model, for tests."""
     model: tuple[str, ...] = ()
-    """GGUF file, or the name of a bundled model; repeatable."""
-    slots: PositiveInt = 4
-    """Requests computed at the same time."""
+    """GGUF file, folder of such files, or name of a bundled model; repeatable. Several share the
+    memory: what does not fit is loaded on first use, in place of what was not used for longest."""
+    memory: Sized = None
+    """Memory for models, such as 8G, or 50% of what is free at the start; default: without limit
+    for a single model, for several what is free but for a reserve."""
+    min_residency: NonNegativeFloat = 30.0
+    """Seconds that a model stays loaded at most before it may make room for another."""
+    slots: NonNegativeInt = 0
+    """Requests computed at the same time; 0: four, or as many as the memory has room for."""
     context: NonNegativeInt = 0
     """Tokens per request, prompt and answer together, never more than the model was made for;
     0: as many as that, at most 4096."""
     threads: NonNegativeInt = 0
-    """Threads per model; 0: one per physical core."""
-    gpu_layers: int = -1
-    """Layers computed on the GPU where there is one; -1: all."""
+    """Threads per model; 0: what is fastest while the bus side stays responsive, by trying."""
+    gpu_layers: Literal["auto"] | NonNegativeInt = "auto"
+    """Layers computed on the GPU where there is one; auto: as many as its memory has room for."""
     scripted_ttft_ms: NonNegativeFloat = 0.0
     """Milliseconds until the scripted engine's first token."""
     scripted_tps: NonNegativeFloat = 0.0

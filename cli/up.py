@@ -34,6 +34,7 @@ from mesh.broker import Broker, BrokerSettings, running_broker
 from mesh.clock import monotonic
 from mesh.logs import LogLevel
 from mesh.settings import Address, is_loopback, lan_address
+from workers.llama.prospect import model_name
 
 DEMO_NOTE = "spark is a small demo model; for real answers: mesh up --model path/to/model.gguf"
 
@@ -127,7 +128,7 @@ def _usage(plan: Plan, broker: Broker, base_url: str, settings: BrokerSettings) 
     scripted = plan.engine.engine is EngineKind.SCRIPTED
     return Usage(
         base_url=base_url,
-        model="scripted" if scripted else Path(plan.engine.model[0]).stem,
+        model="scripted" if scripted else model_name(Path(plan.engine.model[0])),
         nats=f"nats://{lan_address(Address(settings.host, broker.port))}",
         creds=broker.creds(Role.EDGE_WORKER),
         reachable=not is_loopback(settings.host),

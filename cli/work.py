@@ -69,7 +69,12 @@ def _loading(engines: Sequence[Engine]) -> str:
     """Return what the models that are not up yet are doing, nothing if there are none."""
     models = [engine.status() for engine in engines]
     loading = [model for model in models if model.state is ModelState.LOADING]
-    return "; ".join(f"{model.name}: {model.detail or 'loading'}" for model in loading)
+    return "; ".join(_progress(model) for model in loading)
+
+
+def _progress(model: ModelStatus) -> str:
+    share = f" {model.progress:.0%}" if model.progress else ""
+    return f"{model.name}: {model.detail or 'loading'}{share}"
 
 
 def _failure(model: ModelStatus) -> str:
@@ -83,6 +88,8 @@ def _describe(engines: Sequence[Engine]) -> str:
 def _model(model: ModelStatus) -> str:
     if model.state is ModelState.FAILED:
         return f"{_failure(model)} (retrying)"
+    if model.state is ModelState.AVAILABLE:
+        return f"{model.name}: {model.detail}"
     context = f", {model.context:,} tokens each" if model.context else ""
     slots = "1 slot" if model.slots == 1 else f"{model.slots} slots"
     return f"{model.name}: {slots}{context}"

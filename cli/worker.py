@@ -34,7 +34,7 @@ def worker(
 
     async def serve(announcer: Announcer, stop: Stop) -> None:
         if upstream.upstream is None:
-            await serve_engines(edge_engines(engine), way, settings, announcer, stop)
+            await serve_engines(edge_engines(engine, state.state), way, settings, announcer, stop)
         else:
             from cli.upstreams import upstream as open_upstream
             from cli.upstreams import upstream_engines

@@ -8,9 +8,10 @@ from rich.filesize import decimal
 from cli.checks.finding import Finding, fail, ok, warn
 from cli.engines import llama_settings, model_files
 from cli.options import EngineKind, EngineOptions, UsageError
-from workers.llama.fit import choose_context, footprint, shortage
-from workers.llama.gguf_header import BadModelFile, read_header
+from workers.llama.fit import shortage
+from workers.llama.gguf_header import BadModelFile
 from workers.llama.machine import free_memory
+from workers.llama.prospect import foresee
 
 
 def check_models(options: EngineOptions) -> Sequence[Finding]:
@@ -29,13 +30,12 @@ def check_model(file: Path, options: EngineOptions) -> Finding:
     """Check one file: its header, and the memory it needs with these slots and this context."""
     settings = llama_settings(options, file)
     try:
-        header = read_header(file)
+        found = foresee(settings)
     except (BadModelFile, OSError) as error:
         return fail("model", f"{file}: {error}", "download or convert the file again")
-    context = choose_context(header, wanted=settings.context, cap=settings.context_cap)
-    need = footprint(header, context=context, slots=settings.slots, batch=settings.chunk)
-    if reason := shortage(need, free_memory()):
+    if reason := shortage(found.need, free_memory()):
         advice = "choose fewer --slots, a smaller --context or a smaller model"
         return fail("model", f"{file.name} {reason}", advice)
-    text = f"{file.name}: {settings.slots} slots of {context:,} tokens need {decimal(need.total)}"
+    size = decimal(found.need.total)
+    text = f"{file.name}: {found.slots} slots of {found.context:,} tokens need {size}"
     return ok("model", text)

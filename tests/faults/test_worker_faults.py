@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from mesh import errors
+from mesh import errors, subjects
 from mesh.accounts import Role
 from mesh.broker import Broker
 from mesh.fleet import Fleet
 from mesh.router import Router
+from schemas.failures import FailureCode
 from schemas.fleet import Tier
-from schemas.frames import Delta
+from schemas.frames import Delta, Failed, Frame, decode_frame
+from schemas.inference import Dispatch
+from schemas.wire import encode
 from tests.support.command import Command, started
-from tests.support.mesh import broker_in, router_of, scripted_worker
+from tests.support.mesh import broker_in, bus_of, router_of, scripted_worker
 from tests.support.requests import chat, complete, numbers, stream_text
 from tests.support.wait import until
 from workers.scripted import ScriptedSettings
@@ -193,6 +196,44 @@ async def test_request_that_kills_two_workers_is_quarantined(tmp_path: Path) -> 
             await kill_whoever_answers(router, doomed)
         assert not doomed
         assert spared.running == 0
+
+
+async def test_a_worker_told_to_hurry_says_so_to_its_streams(tmp_path: Path) -> None:
+    """A second SIGTERM breaks the drain off: streams end with the reason, not with silence."""
+    async with (
+        broker_in(tmp_path) as broker,
+        worker_process(
+            broker, tmp_path, "hasty", "--scripted-tps=20", "--scripted-tokens=9999"
+        ) as hasty,
+        router_of(broker, "scripted") as (router, fleet),
+    ):
+        deltas: list[Delta] = []
+        stream = asyncio.ensure_future(read(router, deltas.append))
+        await until(lambda: bool(deltas))
+        hasty.process.terminate()
+        await until(lambda: fleet.nodes()[0].advert.draining)
+        hasty.process.terminate()
+        with pytest.raises(errors.WorkerLost, match="shut down"):
+            await stream
+        await hasty.ended()
+
+
+async def test_an_attempt_that_nobody_renews_is_told_why_it_ends(tmp_path: Path) -> None:
+    """A router that was cut off for a while learns that the worker is not to blame."""
+    slow = ScriptedSettings(ttft_ms=60_000)
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker, "w1", settings=slow) as worker,
+        bus_of(broker, Role.GATEWAY) as bus,
+    ):
+        frames: list[Frame] = []
+        inbox = bus.open_inbox(lambda delivery: frames.append(decode_frame(delivery.payload)))
+        work = Dispatch(attempt="a", router="r", remaining_ms=60_000, request=chat())
+        inbox.ask(subjects.work(Tier.EDGE, "w1", "infer"), encode(work))
+        await until(lambda: any(isinstance(frame, Failed) for frame in frames))
+        assert isinstance(frames[-1], Failed)
+        assert frames[-1].code is FailureCode.LINE_LOST
+        assert worker.running == 0
 
 
 async def test_worker_joins_by_one_command_and_leaves_without_a_failure(tmp_path: Path) -> None:
