@@ -3,13 +3,23 @@
 from collections.abc import Callable
 
 from bench.figures import Row
-from bench.rows import affinity, batches, drafts, overhead, pauses, serving, warmth
+from bench.rows import (
+    affinity,
+    batches,
+    drafts,
+    overhead,
+    pauses,
+    responsiveness,
+    serving,
+    warmth,
+)
 from bench.targets import Workshop
 
 ROWS: dict[str, Callable[[Workshop, float, int], Row]] = {
     "batches": batches.measure,
     "serving": serving.measure,
     "pauses": pauses.measure,
+    "responsiveness": responsiveness.measure,
     "warmth": warmth.measure,
     "drafts": drafts.measure,
     "affinity": affinity.measure,
