@@ -12,6 +12,7 @@ from anyio.abc import TaskStatus
 from gateway import embeddings, rerank
 from gateway.auth import Gatekeeper
 from gateway.chat import ChatEndpoint
+from gateway.completions.endpoint import CompletionsEndpoint
 from gateway.health import HealthEndpoint
 from gateway.listener import Listener
 from gateway.metrics import Metrics
@@ -58,6 +59,7 @@ def build_app(router: Router, fleet: Fleet, settings: GatewaySettings) -> web.Ap
     app.add_routes(
         [
             web.post("/v1/chat/completions", chat.post),
+            web.post("/v1/completions", CompletionsEndpoint(house).post),
             web.post("/v1/embeddings", embeddings.endpoint(house).post),
             web.post("/v1/rerank", rerank.endpoint(house).post),
             web.get("/v1/models", models.list),

@@ -5,7 +5,7 @@ API keys are long and random, so a plain digest is enough: there is nothing to g
 """
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -67,6 +67,14 @@ class Caller:
 
     tenant: str = DEFAULT_TENANT
     policy: Policy = Policy.EDGE_FIRST
+
+
+def credentials(headers: Mapping[str, str]) -> str | None:
+    """Return the ``Authorization`` header, or Anthropic's ``x-api-key`` as if it were one."""
+    authorization, key = headers.get("Authorization"), headers.get("x-api-key")
+    if authorization is None and key is not None:
+        return f"Bearer {key}"
+    return authorization
 
 
 class Gatekeeper:

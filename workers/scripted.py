@@ -18,6 +18,7 @@ from workers.engine import Emit, Finish, Piece
 
 BURST = 256
 """Tokens emitted at full speed before others get a turn."""
+ABILITIES = tuple(ability.value for ability in (Ability.PROMPT, Ability.EMBEDDINGS, Ability.RERANK))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class ScriptedEngine:
             kv_free=script.context * script.slots,
             decode_rate=script.tps,
             overhead_ms=script.ttft_ms,
-            abilities=(Ability.EMBEDDINGS.value, Ability.RERANK.value),
+            abilities=ABILITIES,
         )
 
     def status(self) -> ModelStatus:
@@ -72,7 +73,7 @@ class ScriptedEngine:
         if prompt_tokens >= self._settings.context:
             raise ContextLengthExceeded(
                 f"the prompt has {prompt_tokens} tokens, the context {self._settings.context}",
-                param="messages",
+                param="messages" if request.prompt is None else "prompt",
             )
         texts, reason = self._answer(request)
         if self._settings.ttft_ms > 0:
@@ -119,6 +120,8 @@ class ScriptedEngine:
 
 
 def _count_words(request: InferRequest) -> int:
+    if request.prompt is not None:
+        return scripted_inputs.count_tokens(request.prompt)
     return sum(len(message.content.split()) for message in request.messages)
 
 
