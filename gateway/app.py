@@ -15,6 +15,7 @@ from gateway.chat import ChatEndpoint
 from gateway.completions.endpoint import CompletionsEndpoint
 from gateway.health import HealthEndpoint
 from gateway.listener import Listener
+from gateway.messages.endpoint import MessagesEndpoint, counter
 from gateway.metrics import Metrics
 from gateway.models import ModelsEndpoint
 from gateway.reception import House
@@ -61,6 +62,8 @@ def build_app(router: Router, fleet: Fleet, settings: GatewaySettings) -> web.Ap
             web.post("/v1/chat/completions", chat.post),
             web.post("/v1/completions", CompletionsEndpoint(house).post),
             web.post("/v1/embeddings", embeddings.endpoint(house).post),
+            web.post("/v1/messages", MessagesEndpoint(house).post),
+            web.post("/v1/messages/count_tokens", counter(house).post),
             web.post("/v1/rerank", rerank.endpoint(house).post),
             web.get("/v1/models", models.list),
             web.get("/v1/models/{id:.+}", models.get),

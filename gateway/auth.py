@@ -89,7 +89,9 @@ class Gatekeeper:
         if not self._keys:
             return self._anybody
         if authorization is None or not authorization[: len(_BEARER)].lower() == _BEARER:
-            raise Unauthorized("Send your API key in the header: Authorization: Bearer KEY")
+            raise Unauthorized(
+                "Send your API key in the header: Authorization: Bearer KEY, or x-api-key: KEY"
+            )
         caller = self._find(digest(authorization[len(_BEARER) :].strip()))
         if caller is None:
             raise Unauthorized("This API key is not known here.")

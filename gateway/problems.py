@@ -242,10 +242,16 @@ def retry_headers(problem: Problem) -> dict[str, str]:
     return headers
 
 
+PROBLEM: Final = web.ResponseKey("problem", Problem)
+"""Where the answer that tells a problem keeps it, for surfaces that tell it otherwise."""
+
+
 def respond(problem: Problem) -> web.Response:
     """Return the answer that tells a problem."""
-    return web.Response(
+    response = web.Response(
         status=problem.status,
         body=encode_problem(problem),
         headers={"Content-Type": "application/json", **retry_headers(problem)},
     )
+    response[PROBLEM] = problem
+    return response
