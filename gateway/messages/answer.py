@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.messages.ending import end_of, to_usage
 from mesh.errors import UpstreamMalformed
-from schemas.anthropic.answer import Block, Message, TextBlock, ThinkingBlock, ToolUseBlock
+from schemas.anthropic.answer import Block, Message, TextBlock, ThinkingBlock, ToolUseBlock, Usage
 from schemas.frames import Delta, Done, ToolCallDelta
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -58,7 +58,7 @@ class MessageGatherer:
             content=self._blocks(is_cut=end.stop_reason == "max_tokens"),
             stop_reason=end.stop_reason,
             stop_sequence=end.stop_sequence,
-            usage=to_usage(done.usage),
+            usage=to_usage(done.usage, Usage),
         )
 
     def _blocks(self, *, is_cut: bool) -> tuple[Block, ...]:

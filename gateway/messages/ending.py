@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from schemas import inference
-from schemas.anthropic.answer import End, StopReason, Usage
+from schemas.anthropic.answer import End, FinalUsage, StopReason
 from schemas.frames import Done
 from schemas.inference import FinishReason
+
+U = TypeVar("U", bound=FinalUsage)
 
 _REASONS: Final[Mapping[FinishReason, StopReason]] = MappingProxyType(
     {
@@ -32,9 +34,9 @@ def end_of(done: Done, *, called: bool) -> End:
     return End(stop_reason=_REASONS[done.finish_reason], stop_sequence=None)
 
 
-def to_usage(usage: inference.Usage) -> Usage:
+def to_usage(usage: inference.Usage, kind: type[U]) -> U:
     """Return what a request took; the tokens of its prompt are told apart by the cache."""
-    return Usage(
+    return kind(
         input_tokens=usage.prompt_tokens - usage.cached_tokens,
         cache_read_input_tokens=usage.cached_tokens,
         output_tokens=usage.completion_tokens,

@@ -19,6 +19,7 @@ from schemas.anthropic.answer import (
     BlockStart,
     BlockStop,
     Event,
+    FinalUsage,
     InputDelta,
     Message,
     MessageDelta,
@@ -71,7 +72,7 @@ class MessageEncoder:
         end = end_of(frame, called=bool(self._calls))
         return [
             *self._stop(),
-            event(MessageDelta(delta=end, usage=to_usage(frame.usage))),
+            event(MessageDelta(delta=end, usage=to_usage(frame.usage, FinalUsage))),
             event(MessageStop()),
         ]
 

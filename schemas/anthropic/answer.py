@@ -1,4 +1,8 @@
-"""The message that answers, whole or as the events of a stream; tags are written as ``type``."""
+"""The message that answers, whole or as the events of a stream; tags are written as ``type``.
+
+Fields that are always ``None`` belong to what does not exist here; clients in strictly typed
+languages want them all the same.
+"""
 
 from typing import Any, Literal
 
@@ -11,6 +15,7 @@ class TextBlock(Body, frozen=True, kw_only=True, tag_field="type", tag="text"):
     """What the model said."""
 
     text: str = ""
+    citations: None = None
 
 
 class ThinkingBlock(Body, frozen=True, kw_only=True, tag_field="type", tag="thinking"):
@@ -20,24 +25,39 @@ class ThinkingBlock(Body, frozen=True, kw_only=True, tag_field="type", tag="thin
     signature: str = ""
 
 
+class Direct(Body, frozen=True, kw_only=True, tag_field="type", tag="direct"):
+    """The model itself calls, and no program that it wrote."""
+
+
 class ToolUseBlock(Body, frozen=True, kw_only=True, tag_field="type", tag="tool_use"):
     """A call the model makes."""
 
     id: str
     name: str
     input: dict[str, Any]
+    caller: Direct = Direct()
 
 
 Block = TextBlock | ThinkingBlock | ToolUseBlock
 
 
-class Usage(Body, frozen=True, kw_only=True):
+class FinalUsage(Body, frozen=True, kw_only=True):
     """Tokens that the request took; those read from a cache are not among ``input_tokens``."""
 
     input_tokens: int = 0
     cache_creation_input_tokens: int = 0
     cache_read_input_tokens: int = 0
     output_tokens: int = 0
+    output_tokens_details: None = None
+    server_tool_use: None = None
+
+
+class Usage(FinalUsage, frozen=True, kw_only=True):
+    """The same as part of a message."""
+
+    cache_creation: None = None
+    inference_geo: None = None
+    service_tier: None = None
 
 
 class Message(Body, frozen=True, kw_only=True):
@@ -50,6 +70,8 @@ class Message(Body, frozen=True, kw_only=True):
     content: tuple[Block, ...] = ()
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
+    stop_details: None = None
+    container: None = None
     usage: Usage = Usage()
 
 
@@ -112,13 +134,15 @@ class End(Body, frozen=True, kw_only=True):
 
     stop_reason: StopReason
     stop_sequence: str | None
+    stop_details: None = None
+    container: None = None
 
 
 class MessageDelta(Body, frozen=True, kw_only=True, tag_field="type", tag="message_delta"):
     """The message has ended; the figures are those of all of it."""
 
     delta: End
-    usage: Usage
+    usage: FinalUsage
 
 
 class MessageStop(Body, frozen=True, kw_only=True, tag_field="type", tag="message_stop"):

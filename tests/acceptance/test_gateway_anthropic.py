@@ -101,13 +101,13 @@ async def test_a_whole_message(tmp_path: Path) -> None:
         _, _, stopped = await client.post(message(stop_sequences=["7", "3"]))
 
     assert status == 200
-    assert told["content"] == [{"type": "text", "text": "0 1 2 "}]
+    assert told["content"] == [{"type": "text", "text": "0 1 2 ", "citations": None}]
     assert (told["type"], told["role"], told["model"]) == ("message", "assistant", "scripted")
     assert (told["stop_reason"], told["stop_sequence"]) == ("max_tokens", None)
     assert (told["usage"]["input_tokens"], told["usage"]["output_tokens"]) == (4, 3)
     assert told["id"] == f"msg_{headers['request-id']}"
     assert (headers["x-mesh-tier"], headers["x-mesh-worker"]) == ("edge", "w1")
-    assert stopped["content"] == [{"type": "text", "text": "0 1 2 "}]
+    assert stopped["content"] == [{"type": "text", "text": "0 1 2 ", "citations": None}]
     assert (stopped["stop_reason"], stopped["stop_sequence"]) == ("stop_sequence", "3")
 
 
@@ -122,7 +122,7 @@ async def test_a_streamed_message(tmp_path: Path) -> None:
     assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
     assert kinds[3:-3] == ["content_block_delta"] * len(deltas)
     assert "".join(delta["text"] for delta in deltas) == "".join(f"{n} " for n in range(16))
-    assert events[-2]["delta"] == {"stop_reason": "end_turn", "stop_sequence": None}
+    assert events[-2]["delta"]["stop_reason"] == "end_turn"
     assert events[-2]["usage"]["output_tokens"] == 16
 
 
@@ -139,8 +139,14 @@ async def test_thoughts_and_calls(tmp_path: Path, stream: bool) -> None:
 
     assert blocks == [
         {"type": "thinking", "thinking": "let me see", "signature": ""},
-        {"type": "text", "text": "I look it up."},
-        {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Ulm"}},
+        {"type": "text", "text": "I look it up.", "citations": None},
+        {
+            "type": "tool_use",
+            "id": "call_1",
+            "name": "weather",
+            "input": {"city": "Ulm"},
+            "caller": {"type": "direct"},
+        },
     ]
     assert reason == "tool_use"
     assert (usage["input_tokens"], usage["cache_read_input_tokens"]) == (5, 4)
@@ -178,14 +184,16 @@ async def test_a_result_goes_back_to_the_model(tmp_path: Path) -> None:
     ]
     async with client_on(tmp_path, Assistant()) as client:
         _, _, told = await client.post(message(messages=turns, tools=[WEATHER]))
-    assert told["content"] == [{"type": "text", "text": "It is sunny."}]
+    assert told["content"] == [{"type": "text", "text": "It is sunny.", "citations": None}]
     assert told["stop_reason"] == "end_turn"
 
 
 async def test_tokens_are_counted_by_the_worker(tmp_path: Path) -> None:
-    """The count is what the message is charged for, and takes nothing of the model's history."""
+    """The count is what the message is charged for."""
     async with client_on(tmp_path, ScriptedEngine()) as client:
-        counted = await client.count(system=[{"type": "text", "text": "be very kind"}])
+        counted = await client.count(
+            system=[{"type": "text", "text": "be very kind", "citations": None}]
+        )
         _, _, told = await client.post(message(system="be very kind"))
         missing = await client.count(messages=[])
     assert counted == (200, {"input_tokens": 5})

@@ -16,12 +16,17 @@ from schemas.frames import Delta, Done, ToolCallDelta
 from schemas.inference import FinishReason, Usage
 
 USAGE = Usage(prompt_tokens=10, completion_tokens=4, cached_tokens=7)
-TOLD = {
+TOLD: dict[str, Any] = {
     "input_tokens": 3,
     "cache_creation_input_tokens": 0,
     "cache_read_input_tokens": 7,
     "output_tokens": 4,
+    "output_tokens_details": None,
+    "server_tool_use": None,
 }
+NEVER: dict[str, Any] = {"cache_creation": None, "inference_geo": None, "service_tier": None}
+NOTHING = {name: None if value is None else 0 for name, value in TOLD.items()}
+DIRECT = {"type": "direct"}
 THOUGHT = Delta(seq=1, reasoning="hm")
 TEXT = Delta(seq=2, text='a"b')
 CALL = Delta(seq=3, tool_calls=(ToolCallDelta(index=0, id="call_1", name="f", arguments='{"x"'),))
@@ -66,13 +71,15 @@ def test_a_message_has_its_blocks_in_order() -> None:
         "model": "spark",
         "content": [
             {"type": "thinking", "thinking": "hm", "signature": ""},
-            {"type": "text", "text": 'a"b'},
-            {"type": "tool_use", "id": "call_1", "name": "f", "input": {"x": 1}},
-            {"type": "tool_use", "id": "toolu_msg_1_1", "name": "g", "input": {}},
+            {"type": "text", "text": 'a"b', "citations": None},
+            {"type": "tool_use", "id": "call_1", "name": "f", "input": {"x": 1}, "caller": DIRECT},
+            {"type": "tool_use", "id": "toolu_msg_1_1", "name": "g", "input": {}, "caller": DIRECT},
         ],
         "stop_reason": "tool_use",
         "stop_sequence": None,
-        "usage": TOLD,
+        "stop_details": None,
+        "container": None,
+        "usage": TOLD | NEVER,
     }
 
 
@@ -92,7 +99,12 @@ def test_reasons_to_stop(end: Done, reason: str, sequence: str | None) -> None:
     *_, delta, _ = events(TEXT, end=end)
     assert delta == {
         "type": "message_delta",
-        "delta": {"stop_reason": reason, "stop_sequence": sequence},
+        "delta": {
+            "stop_reason": reason,
+            "stop_sequence": sequence,
+            "stop_details": None,
+            "container": None,
+        },
         "usage": TOLD,
     }
 
@@ -131,7 +143,9 @@ def test_the_events_of_a_message() -> None:
                 "content": [],
                 "stop_reason": None,
                 "stop_sequence": None,
-                "usage": dict.fromkeys(TOLD, 0),
+                "stop_details": None,
+                "container": None,
+                "usage": NOTHING | NEVER,
             },
         },
         {
@@ -152,7 +166,7 @@ def test_the_events_of_a_message() -> None:
         {
             "type": "content_block_start",
             "index": 1,
-            "content_block": {"type": "text", "text": ""},
+            "content_block": {"type": "text", "text": "", "citations": None},
         },
         {
             "type": "content_block_delta",
@@ -163,7 +177,13 @@ def test_the_events_of_a_message() -> None:
         {
             "type": "content_block_start",
             "index": 2,
-            "content_block": {"type": "tool_use", "id": "call_1", "name": "f", "input": {}},
+            "content_block": {
+                "type": "tool_use",
+                "id": "call_1",
+                "name": "f",
+                "input": {},
+                "caller": DIRECT,
+            },
         },
         {
             "type": "content_block_delta",
@@ -184,12 +204,18 @@ def test_the_events_of_a_message() -> None:
                 "id": "toolu_msg_1_1",
                 "name": "g",
                 "input": {},
+                "caller": DIRECT,
             },
         },
         {"type": "content_block_stop", "index": 3},
         {
             "type": "message_delta",
-            "delta": {"stop_reason": "tool_use", "stop_sequence": None},
+            "delta": {
+                "stop_reason": "tool_use",
+                "stop_sequence": None,
+                "stop_details": None,
+                "container": None,
+            },
             "usage": TOLD,
         },
         {"type": "message_stop"},
