@@ -12,8 +12,10 @@ from anyio.abc import TaskStatus
 from gateway import embeddings, rerank
 from gateway.auth import Gatekeeper
 from gateway.chat import ChatEndpoint
+from gateway.completions.endpoint import CompletionsEndpoint
 from gateway.health import HealthEndpoint
 from gateway.listener import Listener
+from gateway.messages.endpoint import MessagesEndpoint, counter
 from gateway.metrics import Metrics
 from gateway.models import ModelsEndpoint
 from gateway.reception import House
@@ -58,7 +60,10 @@ def build_app(router: Router, fleet: Fleet, settings: GatewaySettings) -> web.Ap
     app.add_routes(
         [
             web.post("/v1/chat/completions", chat.post),
+            web.post("/v1/completions", CompletionsEndpoint(house).post),
             web.post("/v1/embeddings", embeddings.endpoint(house).post),
+            web.post("/v1/messages", MessagesEndpoint(house).post),
+            web.post("/v1/messages/count_tokens", counter(house).post),
             web.post("/v1/rerank", rerank.endpoint(house).post),
             web.get("/v1/models", models.list),
             web.get("/v1/models/{id:.+}", models.get),

@@ -5,7 +5,7 @@ API keys are long and random, so a plain digest is enough: there is nothing to g
 """
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -69,6 +69,14 @@ class Caller:
     policy: Policy = Policy.EDGE_FIRST
 
 
+def credentials(headers: Mapping[str, str]) -> str | None:
+    """Return the ``Authorization`` header, or Anthropic's ``x-api-key`` as if it were one."""
+    authorization, key = headers.get("Authorization"), headers.get("x-api-key")
+    if authorization is None and key is not None:
+        return f"Bearer {key}"
+    return authorization
+
+
 class Gatekeeper:
     """Tells callers by their API key; without any keys everybody is the default tenant."""
 
@@ -81,7 +89,9 @@ class Gatekeeper:
         if not self._keys:
             return self._anybody
         if authorization is None or not authorization[: len(_BEARER)].lower() == _BEARER:
-            raise Unauthorized("Send your API key in the header: Authorization: Bearer KEY")
+            raise Unauthorized(
+                "Send your API key in the header: Authorization: Bearer KEY, or x-api-key: KEY"
+            )
         caller = self._find(digest(authorization[len(_BEARER) :].strip()))
         if caller is None:
             raise Unauthorized("This API key is not known here.")

@@ -1,15 +1,37 @@
-"""A streamed chat completion: frames in, server-sent events out."""
+"""A streamed answer: frames in, server-sent events out, in the form of whichever endpoint."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from aiohttp import web
 
 from gateway import headers, identity
 from gateway.events import EventStream
-from gateway.problems import describe, respond
+from gateway.problems import SAME_NAMES, Problem, describe, respond
 from gateway.record import Record
-from gateway.sse import ChunkEncoder, error_event
 from mesh.answer import Answer
 from mesh.errors import MeshError
 from schemas.frames import Beat, Delta, Done
+
+
+class Encoder(Protocol):
+    """Turns the frames of one answer into events; what is empty is not sent."""
+
+    def opening(self) -> Sequence[bytes]:
+        """Return what comes before the first output."""
+        ...
+
+    def delta(self, frame: Delta) -> bytes:
+        """Return what tells new output."""
+        ...
+
+    def closing(self, frame: Done) -> Sequence[bytes]:
+        """Return what ends a successful stream."""
+        ...
+
+    def failure(self, problem: Problem) -> bytes:
+        """Return what ends any other."""
+        ...
 
 
 class ChatStream:
@@ -20,10 +42,17 @@ class ChatStream:
     """
 
     def __init__(
-        self, answer: Answer, record: Record, events: EventStream, encoder: ChunkEncoder
+        self,
+        answer: Answer,
+        record: Record,
+        events: EventStream,
+        encoder: Encoder,
+        names: Mapping[str, str] = SAME_NAMES,
     ) -> None:
+        """``names``: fields of the mesh's request that the body calls something else."""
         self._answer, self._record = answer, record
         self._events, self._encoder = events, encoder
+        self._names = names
         self._opened = False
 
     async def run(self) -> web.StreamResponse:
@@ -43,7 +72,8 @@ class ChatStream:
     async def _write(self, frame: Delta) -> None:
         if not self._opened:
             await self._open()
-        await self._events.send(self._encoder.delta(frame))
+        if event := self._encoder.delta(frame):
+            await self._events.send(event)
 
     async def _open(self) -> None:
         self._opened = True
@@ -73,10 +103,10 @@ class ChatStream:
     async def _fail(self, error: MeshError) -> web.StreamResponse:
         """Tell the failure: as a status if the headers are still here, else as the last event."""
         self._record.failed(error)
-        problem = describe(error, started=self._answer.route is not None)
+        problem = describe(error, started=self._answer.route is not None).renamed(self._names)
         if not self._events.started:
             response = respond(problem)
             response.headers.update(headers.of_route(self._answer.route))
             return response
-        await self._events.send(error_event(problem))
+        await self._events.send(self._encoder.failure(problem))
         return await self._events.end()

@@ -1,5 +1,7 @@
 """A stream of server-sent events over HTTP, kept alive while there is nothing to say."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
@@ -13,6 +15,8 @@ STREAM_HEADERS: Final = (
     ("X-Accel-Buffering", "no"),
 )
 
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
 
 class EventStream:
     """Writes events, one per write; the headers go out with the first of them.
@@ -20,8 +24,17 @@ class EventStream:
     Until then a failure can still be told as a real HTTP status.
     """
 
-    def __init__(self, request: web.Request, *, ping_interval: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        request: web.Request,
+        *,
+        ping_interval: float,
+        clock: Clock,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        """``headers``: of this endpoint, beside those that every stream has."""
         self._request = request
+        self._headers = dict(STREAM_HEADERS) | dict(headers)
         self._ping_interval = ping_interval
         self._clock = clock
         self._response: web.StreamResponse | None = None
@@ -34,7 +47,7 @@ class EventStream:
 
     async def start(self, headers: dict[str, str]) -> None:
         """Send the headers."""
-        self._response = web.StreamResponse(headers=dict(STREAM_HEADERS) | headers)
+        self._response = web.StreamResponse(headers=self._headers | headers)
         await self._response.prepare(self._request)
 
     async def send(self, event: bytes) -> None:

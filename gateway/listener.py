@@ -20,7 +20,9 @@ from anyio.abc import TaskStatus
 from gateway import identity
 from gateway.descriptors import connections_within
 from gateway.identity import REQUEST_ID
+from gateway.messages import envelope
 from gateway.problems import (
+    PROBLEM,
     BadRequest,
     HttpError,
     RequestTimeout,
@@ -162,6 +164,8 @@ class Connection(web.RequestHandler):
             resp = _replace_page(resp)
         if not resp.prepared:
             resp.headers[identity.HEADER] = request[REQUEST_ID]
+            if envelope.covers(request.path):
+                _speak_anthropic(resp, request[REQUEST_ID])
         return super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -189,6 +193,14 @@ class Connection(web.RequestHandler):
 def _reason(error: HttpProcessingError) -> str:
     """Return why aiohttp refused a request, without the bytes it quotes: they may hold a key."""
     return error.message.partition("\n")[0].rstrip(":.") + "."
+
+
+def _speak_anthropic(response: web.StreamResponse, request_id: str) -> None:
+    """Tell an error, wherever it comes from, in the form of the surface that was asked."""
+    response.headers[envelope.REQUEST_ID] = request_id
+    problem = response.get(PROBLEM)
+    if problem is not None and isinstance(response, web.Response):
+        envelope.reform(response, problem, request_id)
 
 
 def _replace_page(page: web.HTTPException) -> web.Response:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 from aiohttp import web
 
-from gateway.auth import Caller, Gatekeeper
+from gateway.auth import Caller, Gatekeeper, credentials
 from gateway.headers import limit_policy
 from gateway.settings import GatewaySettings
 from mesh.errors import ModelNotFound
@@ -26,12 +26,12 @@ class ModelsEndpoint:
 
     async def list(self, request: web.Request) -> web.Response:
         """Answer ``GET /v1/models``."""
-        caller = self._gatekeeper.identify(request.headers.get("Authorization"))
+        caller = self._gatekeeper.identify(credentials(request.headers))
         return _respond(ModelList(data=tuple(self._models(caller))))
 
     async def get(self, request: web.Request) -> web.Response:
         """Answer ``GET /v1/models/{id}``; raises ``ModelNotFound``."""
-        caller = self._gatekeeper.identify(request.headers.get("Authorization"))
+        caller = self._gatekeeper.identify(credentials(request.headers))
         asked = request.match_info["id"]
         reachable = {summary.name: summary for summary in self._reachable(caller)}
         summary = reachable.get(self._settings.aliases.resolve(asked, reachable.__contains__))

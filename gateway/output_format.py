@@ -7,12 +7,12 @@ import msgspec
 
 from gateway.nesting import check_depth
 from mesh.errors import InvalidRequest
-from schemas.openai.chat import ChatRequest, ResponseFormat
+from schemas.openai.chat import GenerationRequest, ResponseFormat
 
 Form = dict[str, Any]
 
 
-def output_format(body: ChatRequest) -> Form | None:
+def output_format(body: GenerationRequest) -> Form | None:
     """Return the form as ``InferRequest.response_format`` has it; raises ``InvalidRequest``."""
     asked = list(_asked(body))
     if len(asked) > 1:
@@ -21,7 +21,7 @@ def output_format(body: ChatRequest) -> Form | None:
     return asked[0][1] if asked else None
 
 
-def _asked(body: ChatRequest) -> Iterator[tuple[str, Form]]:
+def _asked(body: GenerationRequest) -> Iterator[tuple[str, Form]]:
     """Yield every field that asks for a form of output, with what it asks for."""
     form = _response_format(body.response_format)
     if form is not None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -17,6 +17,9 @@ INVALID_REQUEST: Final = "invalid_request_error"
 SERVER_ERROR: Final = "server_error"
 RATE_LIMIT: Final = "rate_limit_error"
 QUOTA: Final = "insufficient_quota"
+
+SAME_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
+"""For bodies whose fields are called as the mesh's own request calls them."""
 
 DEFAULT_RETRY: Final = 1.0
 """Seconds until a retry, where a retry may help and nobody knows better."""
@@ -36,6 +39,13 @@ class Problem:
     param: str | None = None
     retry_after: float | None = None
     should_retry: bool | None = None
+
+    def renamed(self, names: Mapping[str, str]) -> "Problem":
+        """Return it with a field such as ``inputs[3]`` by the name that the client knows."""
+        name, bracket, rest = (self.param or "").partition("[")
+        if name not in names:
+            return self
+        return replace(self, param=names[name] + bracket + rest)
 
 
 class HttpError(Exception):
@@ -232,10 +242,16 @@ def retry_headers(problem: Problem) -> dict[str, str]:
     return headers
 
 
+PROBLEM: Final = web.ResponseKey("problem", Problem)
+"""Where the answer that tells a problem keeps it, for surfaces that tell it otherwise."""
+
+
 def respond(problem: Problem) -> web.Response:
     """Return the answer that tells a problem."""
-    return web.Response(
+    response = web.Response(
         status=problem.status,
         body=encode_problem(problem),
         headers={"Content-Type": "application/json", **retry_headers(problem)},
     )
+    response[PROBLEM] = problem
+    return response

@@ -5,8 +5,7 @@ One decode on the way in; the answer's errors and headers on the way out, where 
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -14,10 +13,10 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from gateway import headers
-from gateway.auth import Gatekeeper
+from gateway.auth import Gatekeeper, credentials
 from gateway.bodies import BodyDecoder, check_encoding, read_body
 from gateway.identity import REQUEST_ID
-from gateway.problems import describe, respond
+from gateway.problems import SAME_NAMES, describe, respond
 from gateway.record import Journal, Record
 from gateway.settings import GatewaySettings
 from gateway.translate import Terms
@@ -31,7 +30,6 @@ from schemas.openai import Body, ModelBody
 B = TypeVar("B", bound=ModelBody)
 
 JSON: Final = "application/json"
-SAME_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -45,6 +43,39 @@ class House:
     gatekeeper: Gatekeeper
     journal: Journal
     settings: GatewaySettings
+
+
+class Entrance(Generic[B]):
+    """Reads the requests of one endpoint: who asks, on which terms, and for what."""
+
+    def __init__(self, house: House, kind: type[B]) -> None:
+        self._house = house
+        self._decoder = BodyDecoder(kind)
+
+    def record(self, request: web.Request) -> Record:
+        """Return the record of a request that has just arrived; it is to be entered."""
+        request_id = request[REQUEST_ID]
+        bind_contextvars(request_id=request_id)
+        return self._house.journal.record(request_id)
+
+    async def read(self, request: web.Request, record: Record) -> tuple[B, Terms]:
+        """Return the body and its terms; who asks is settled first."""
+        settings, sent = self._house.settings, request.headers
+        caller = self._house.gatekeeper.identify(credentials(sent))
+        policy = headers.policy(sent, caller, settings.policy)
+        deadline_ms = headers.deadline_ms(sent, settings.default_deadline_ms)
+        check_encoding(sent)
+        raw = await read_body(request, limit=settings.max_body, timeout=settings.body_timeout)
+        body = self._decoder.decode(raw)
+        record.model = settings.aliases.resolve(body.model, self._house.fleet.remembers)
+        terms = Terms(
+            id=record.id,
+            model=record.model,
+            tenant=caller.tenant,
+            policy=policy,
+            deadline_ms=deadline_ms,
+        )
+        return body, terms
 
 
 @dataclass(frozen=True)
@@ -63,41 +94,19 @@ class Reception(Generic[B]):
         self, house: House, kind: type[B], translate: Callable[[B, Terms], InferRequest]
     ) -> None:
         """``translate`` turns a body into a request of the mesh, or raises ``MeshError``."""
-        self._house, self._translate = house, translate
-        self._decoder = BodyDecoder(kind)
+        self._router, self._translate = house.router, translate
+        self._entrance = Entrance(house, kind)
 
     @asynccontextmanager
     async def visit(self, request: web.Request) -> AsyncIterator[Visit[B]]:
         """Follow one request from its arrival to its end; leaving cancels what still runs."""
-        request_id = request[REQUEST_ID]
-        bind_contextvars(request_id=request_id)
-        house = self._house
-        with house.journal.record(request_id) as record:
-            body, infer = await self._read(request, record)
-            async with house.router.open(infer) as answer:
+        with self._entrance.record(request) as record:
+            body, terms = await self._entrance.read(request, record)
+            async with self._router.open(self._translate(body, terms)) as answer:
                 try:
                     yield Visit(body, answer, record)
                 finally:
                     record.route = answer.route
-
-    async def _read(self, request: web.Request, record: Record) -> tuple[B, InferRequest]:
-        """Turn the HTTP request into one of the mesh; who asks is settled first."""
-        settings, sent = self._house.settings, request.headers
-        caller = self._house.gatekeeper.identify(sent.get("Authorization"))
-        policy = headers.policy(sent, caller, settings.policy)
-        deadline_ms = headers.deadline_ms(sent, settings.default_deadline_ms)
-        check_encoding(sent)
-        raw = await read_body(request, limit=settings.max_body, timeout=settings.body_timeout)
-        body = self._decoder.decode(raw)
-        record.model = settings.aliases.resolve(body.model, self._house.fleet.remembers)
-        terms = Terms(
-            id=record.id,
-            model=record.model,
-            tenant=caller.tenant,
-            policy=policy,
-            deadline_ms=deadline_ms,
-        )
-        return body, self._translate(body, terms)
 
 
 class WholeEndpoint(Generic[B]):
@@ -141,16 +150,8 @@ async def answer_whole(
     except MeshError as error:
         visit.record.failed(error)
         problem = describe(error, started=answer.route is not None)
-        response = respond(replace(problem, param=_renamed(problem.param, names)))
+        response = respond(problem.renamed(names))
     else:
         response = web.Response(body=encoded, headers={"Content-Type": JSON})
     response.headers.update(headers.of_route(answer.route))
     return response
-
-
-def _renamed(param: str | None, names: Mapping[str, str]) -> str | None:
-    """Return a field such as ``inputs[3]`` by the name that the client knows."""
-    if param is None:
-        return None
-    name, bracket, rest = param.partition("[")
-    return names.get(name, name) + bracket + rest

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from mesh.errors import InvalidRequest
 from schemas.inference import Sampling
-from schemas.openai.chat import ChatRequest
+from schemas.openai.chat import GenerationRequest
 
 
-def to_sampling(body: ChatRequest) -> Sampling:
+def to_sampling(body: GenerationRequest) -> Sampling:
     """Return the sampling of a request; raises ``InvalidRequest``."""
     repeat = body.repeat_penalty if body.repeat_penalty is not None else body.repetition_penalty
     return Sampling(

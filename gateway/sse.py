@@ -79,6 +79,10 @@ class ChunkEncoder:
         events.append(DONE)
         return events
 
+    def failure(self, problem: Problem) -> bytes:
+        """Return what ends a stream that failed."""
+        return error_event(problem)
+
     def _choice(self, frame: Delta) -> ChunkChoice:
         if frame.finish_reason is not None:
             self._unfinished.pop(frame.index, None)

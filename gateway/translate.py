@@ -43,7 +43,7 @@ def to_infer(body: ChatRequest, terms: Terms) -> InferRequest:
         messages=tuple(_message(index, turn) for index, turn in enumerate(body.messages)),
         stream=bool(body.stream),
         max_tokens=_max_tokens(body),
-        stop=_stop(body.stop),
+        stop=stop_texts(body.stop),
         sampling=to_sampling(body),
         n=body.n or 1,
         logprobs=_logprobs(body),
@@ -62,7 +62,8 @@ def _max_tokens(body: ChatRequest) -> int | None:
     return body.max_tokens
 
 
-def _stop(stop: str | tuple[str, ...] | None) -> tuple[str, ...]:
+def stop_texts(stop: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return a text or texts that end the output as a tuple."""
     return (stop,) if isinstance(stop, str) else stop or ()
 
 

@@ -6,7 +6,7 @@ from schemas.inference import InferRequest, Task
 
 def check(request: InferRequest) -> None:
     """Raise ``InvalidRequest`` naming the field for a request that gives nothing to compute."""
-    if request.task is Task.GENERATE:
+    if request.task in (Task.GENERATE, Task.COUNT):
         _check_text(request)
     else:
         _check_inputs(request)

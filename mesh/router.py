@@ -311,6 +311,8 @@ class Router:
         return self._histories.get(model) or ModelHistory()
 
     def _learn(self, request: InferRequest, done: Done) -> None:
+        if request.task is Task.COUNT:
+            return  # or the model would seem to give the shortest of answers
         history = self._histories.setdefault(request.model, ModelHistory())
         history.learn(estimate.prompt_chars(request), len(request.messages), done.usage)
 
@@ -339,8 +341,10 @@ class Router:
                 attempt.renew(lease)
 
 
-_OF_TASK = MappingProxyType({Task.EMBED: Ability.EMBEDDINGS, Task.RERANK: Ability.RERANK})
-"""What a model must be made for; every other one generates text."""
+_OF_TASK = MappingProxyType(
+    {Task.EMBED: Ability.EMBEDDINGS, Task.RERANK: Ability.RERANK, Task.COUNT: Ability.COUNT}
+)
+"""What a worker must be able to do with a model; every other task is to generate text."""
 
 
 def _needs(request: InferRequest) -> dict[Ability, str]:

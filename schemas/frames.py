@@ -70,6 +70,7 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
     """The attempt ended well.
 
     last: output that was still to be sent; a short answer needs no message of its own for it.
+    stop: which of the request's stop texts ended choice 0, empty if none did or nobody knows.
     """
 
     seq: int
@@ -77,6 +78,7 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
     usage: Usage
     slots_free: int = UNKNOWN
     last: Delta | None = None
+    stop: str = ""
 
 
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):

@@ -31,6 +31,8 @@ class Task(StrEnum):
     """One vector per entry of ``inputs``."""
     RERANK = "rerank"
     """One score per entry of ``inputs``: how well it answers ``query``."""
+    COUNT = "count"
+    """How many tokens the model makes of ``messages`` or ``prompt``; told as usage alone."""
 
 
 class Ability(StrEnum):
@@ -45,6 +47,7 @@ class Ability(StrEnum):
     """Goes on from a text as it is, without a chat template."""
     EMBEDDINGS = "embeddings"
     RERANK = "rerank"
+    COUNT = "count_tokens"
 
 
 class FunctionCall(Message, frozen=True, kw_only=True):

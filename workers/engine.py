@@ -28,10 +28,11 @@ class Piece(msgspec.Struct, gc=False):
 
 
 class Finish(msgspec.Struct, frozen=True):
-    """How a generation ended, and what it took."""
+    """How a generation ended, and what it took; ``stop``: the stop text that ended it, if any."""
 
     reason: FinishReason
     usage: Usage
+    stop: str = ""
 
 
 Emit = Callable[[Piece], None]

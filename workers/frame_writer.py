@@ -78,6 +78,7 @@ class FrameWriter:
                 usage=finish.usage,
                 slots_free=slots_free,
                 last=None if last is None else self._delta(last),
+                stop=finish.stop,
             )
         )
 

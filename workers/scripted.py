@@ -18,6 +18,9 @@ from workers.engine import Emit, Finish, Piece
 
 BURST = 256
 """Tokens emitted at full speed before others get a turn."""
+ABILITIES = tuple(
+    ability.value for ability in (Ability.PROMPT, Ability.COUNT, Ability.EMBEDDINGS, Ability.RERANK)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class ScriptedEngine:
             kv_free=script.context * script.slots,
             decode_rate=script.tps,
             overhead_ms=script.ttft_ms,
-            abilities=(Ability.EMBEDDINGS.value, Ability.RERANK.value),
+            abilities=ABILITIES,
         )
 
     def status(self) -> ModelStatus:
@@ -66,20 +69,22 @@ class ScriptedEngine:
     async def generate(self, work: Dispatch, emit: Emit) -> Finish:
         """Emit the numbered tokens that follow those already emitted, or what inputs give."""
         request, first = work.request, len(work.emitted)
-        if request.task is not Task.GENERATE:
+        if request.task in (Task.EMBED, Task.RERANK):
             return await self._take_inputs(request, emit)
         prompt_tokens = _count_words(request)
+        if request.task is Task.COUNT:
+            return Finish("stop", Usage(prompt_tokens=prompt_tokens))
         if prompt_tokens >= self._settings.context:
             raise ContextLengthExceeded(
                 f"the prompt has {prompt_tokens} tokens, the context {self._settings.context}",
-                param="messages",
+                param="messages" if request.prompt is None else "prompt",
             )
-        texts, reason = self._answer(request)
+        texts, reason, stop = self._answer(request)
         if self._settings.ttft_ms > 0:
             await asyncio.sleep(self._settings.ttft_ms / 1000)
         await self._play(texts, first, emit)
         usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=len(texts))
-        return Finish(reason, usage)
+        return Finish(reason, usage, stop)
 
     async def _take_inputs(self, request: InferRequest, emit: Emit) -> Finish:
         scripted_inputs.check(request, self._settings.context)
@@ -97,15 +102,18 @@ class ScriptedEngine:
         tokens = sum(map(scripted_inputs.count_tokens, request.inputs))
         return Finish("stop", Usage(prompt_tokens=tokens))
 
-    def _answer(self, request: InferRequest) -> tuple[list[str], FinishReason]:
+    def _answer(self, request: InferRequest) -> tuple[list[str], FinishReason, str]:
+        """Return the tokens, how they end, and the stop text that cut them, if one did."""
         script = self._settings.tokens
         limit = script if request.max_tokens is None else request.max_tokens
         texts = [f"{number} " for number in range(min(script, limit))]
         reason: FinishReason = "length" if limit < script else "stop"
-        cuts = [cut for stop in request.stop if (cut := "".join(texts).find(stop)) >= 0]
+        whole = "".join(texts)
+        cuts = [(cut, stop) for stop in request.stop if (cut := whole.find(stop)) >= 0]
         if not cuts:
-            return texts, reason
-        return _cut(texts, min(cuts)), "stop"
+            return texts, reason, ""
+        cut, stop = min(cuts)
+        return _cut(texts, cut), "stop", stop
 
     async def _play(self, texts: list[str], first: int, emit: Emit) -> None:
         pace = self._settings.tps
@@ -119,6 +127,8 @@ class ScriptedEngine:
 
 
 def _count_words(request: InferRequest) -> int:
+    if request.prompt is not None:
+        return scripted_inputs.count_tokens(request.prompt)
     return sum(len(message.content.split()) for message in request.messages)
 
 

@@ -92,14 +92,12 @@ class StreamOptions(Body, frozen=True, kw_only=True):
     include_usage: bool | None = None
 
 
-class ChatRequest(Extensions, frozen=True, kw_only=True):
-    """The body of a chat completion request."""
+class GenerationRequest(Extensions, frozen=True, kw_only=True):
+    """What every body asks for that wants text, whatever the text goes on from."""
 
-    messages: Annotated[tuple[Turn, ...], Meta(min_length=1)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: Count | None = None
-    max_completion_tokens: Count | None = None
     n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
     stop: StopText | Annotated[tuple[StopText, ...], Meta(max_length=MAX_STOPS)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -108,12 +106,19 @@ class ChatRequest(Extensions, frozen=True, kw_only=True):
     frequency_penalty: Penalty | None = None
     seed: Annotated[int, Meta(ge=-INT64_MAX - 1, le=INT64_MAX)] | None = None
     logit_bias: dict[str, Bias] | None = None
+    response_format: ResponseFormat | None = None
+
+
+class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
+    """The body of a chat completion request."""
+
+    messages: Annotated[tuple[Turn, ...], Meta(min_length=1)]
+    max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_ALTERNATIVES)] | None = None
     tools: Annotated[tuple[Tool, ...], Meta(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None
     modalities: tuple[str, ...] | None = None
 

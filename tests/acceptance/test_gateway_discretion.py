@@ -18,14 +18,29 @@ KEY = f"sk-{CANARY}"
 
 
 async def ask(mesh: Mesh, key: str = KEY, **fields: Any) -> tuple[int, str]:
-    messages = [{"role": "user", "content": f"{CANARY} says hi"}]
-    body = {"model": "scripted", "messages": messages} | fields
-    headers = {"Authorization": f"Bearer {key}", "x-request-id": "req-1"}
+    body = {"messages": [{"role": "user", "content": f"{CANARY} says hi"}]} | fields
+    return await post(mesh, "chat/completions", body, Authorization=f"Bearer {key}")
+
+
+async def post(mesh: Mesh, path: str, body: dict[str, Any], **headers: str) -> tuple[int, str]:
+    url, told = f"{mesh.url}/v1/{path}", headers | {"x-request-id": "req-1"}
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{mesh.url}/v1/chat/completions", json=body, headers=headers) as answer,
+        session.post(url, json={"model": "scripted"} | body, headers=told) as answer,
     ):
         return answer.status, await answer.text()
+
+
+async def ask_otherwise(mesh: Mesh) -> None:
+    """Say the same on the other surfaces, well and badly."""
+    prompt, key = {"prompt": [f"{CANARY} says hi", "b"]}, {"Authorization": f"Bearer {KEY}"}
+    assert (await post(mesh, "completions", prompt, **key))[0] == 200
+    assert (await post(mesh, "completions", prompt | {"suffix": CANARY}, **key))[0] == 400
+    message = {"messages": [{"role": "user", "content": f"{CANARY} says hi"}], "max_tokens": 3}
+    for sent, status in ((KEY, 200), (f"sk-wrong-{CANARY}", 401)):
+        assert (await post(mesh, "messages", message, **{"x-api-key": sent}))[0] == status
+    counted = {"messages": message["messages"], "system": CANARY}
+    assert (await post(mesh, "messages/count_tokens", counted, **{"x-api-key": KEY}))[0] == 200
 
 
 async def test_a_canary_is_never_seen_again(
@@ -43,6 +58,7 @@ async def test_a_canary_is_never_seen_again(
             assert (await ask(mesh, key=f"sk-wrong-{CANARY}"))[0] == 401
             assert (await ask(mesh, stop=[CANARY, 1]))[0] == 400
             assert (await ask(mesh, model=CANARY))[0] == 404
+            await ask_otherwise(mesh)
             broken = f"POST / HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\nBad Header: x\r\n\r\n"
             assert CANARY not in (await send_raw(mesh.address, broken.encode())).decode()
             async with (

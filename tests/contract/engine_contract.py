@@ -12,7 +12,15 @@ import pytest
 
 from mesh.errors import ContextLengthExceeded
 from schemas.fleet import ModelState
-from schemas.inference import Ability, ChatMessage, Dispatch, InferRequest, Sampling
+from schemas.inference import (
+    Ability,
+    ChatMessage,
+    Dispatch,
+    InferRequest,
+    Sampling,
+    Task,
+    Usage,
+)
 from workers.engine import Engine, Finish, Piece
 
 GREEDY = Sampling(temperature=0)
@@ -86,6 +94,8 @@ class EngineContract(ABC):
     """Whether pieces carry token ids, so that a stream can be resumed."""
     has_context: ClassVar[bool] = True
     """Whether the engine knows its context length."""
+    has_template: ClassVar[bool] = True
+    """Whether messages take tokens beyond those of their text."""
     computes: ClassVar[bool] = True
     """Whether the engine computes itself, and not an upstream of which little is asked here."""
 
@@ -234,8 +244,32 @@ class EngineContract(ABC):
             self._need(engine, Ability.PROMPT)
             chat = await generate(engine, dispatch(self.model, "hello"))
             raw = await generate(engine, dispatch(self.model, messages=(), prompt="hello"))
-        assert 0 < raw.done.usage.prompt_tokens < chat.done.usage.prompt_tokens
+        assert 0 < raw.done.usage.prompt_tokens <= chat.done.usage.prompt_tokens
+        if self.has_template:
+            assert raw.done.usage.prompt_tokens < chat.done.usage.prompt_tokens
         assert raw.done.usage.completion_tokens == 8
+
+    async def test_a_count_is_what_the_prompt_takes(self) -> None:
+        """Counting says beforehand how many prompt tokens the answer will be charged."""
+        async with self.running() as engine:
+            self._need(engine, Ability.COUNT)
+            forms: list[dict[str, Any]] = [{}, {"messages": (), "prompt": "hello there"}]
+            for form in forms:
+                counted = await generate(engine, dispatch(self.model, task=Task.COUNT, **form))
+                answered = await generate(engine, dispatch(self.model, **form))
+                assert counted.pieces == []
+                assert counted.done.usage == Usage(prompt_tokens=answered.done.usage.prompt_tokens)
+
+    async def test_the_stop_text_is_told(self) -> None:
+        """Of several stop texts the one that ended the output is named."""
+        if not self.computes:
+            pytest.skip("an upstream does not say")
+        async with self.running() as engine:
+            whole = await generate(engine, dispatch(self.model, max_tokens=8))
+            stop = whole.text[3:6]
+            cut = await generate(engine, dispatch(self.model, stop=("never said", stop)))
+            uncut = await generate(engine, dispatch(self.model, stop=("never said",)))
+        assert (cut.done.stop, uncut.done.stop) == (stop, "")
 
     def _need(self, engine: Engine, ability: Ability) -> None:
         if not self.computes or ability.value not in engine.status().abilities:

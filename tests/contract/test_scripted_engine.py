@@ -13,6 +13,7 @@ class TestScriptedEngine(EngineContract):
     """The contract on numbered tokens."""
 
     model = "scripted"
+    has_template = False
 
     def running(self) -> AbstractAsyncContextManager[Engine]:
         return _running()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.auth import ApiKey, Caller, Gatekeeper, digest
+from gateway.auth import ApiKey, Caller, Gatekeeper, credentials, digest
 from gateway.problems import Unauthorized
 from schemas.inference import Policy
 
@@ -54,6 +54,20 @@ def test_a_missing_or_unknown_key_is_unauthorized(header: str | None) -> None:
     with pytest.raises(Unauthorized) as caught:
         Gatekeeper([ApiKey.parse("sk-1")]).identify(header)
     assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"Authorization": "Bearer a"}, "Bearer a"),
+        ({"x-api-key": "b"}, "Bearer b"),
+        ({"Authorization": "Bearer a", "x-api-key": "b"}, "Bearer a"),
+    ],
+)
+def test_a_key_may_come_in_anthropics_header(headers: dict[str, str], expected: str | None) -> None:
+    """Both headers prove the same; of two, the standard one counts."""
+    assert credentials(headers) == expected
 
 
 def test_without_keys_everybody_is_welcome() -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.failures import FailureCode
-from schemas.inference import ChatMessage, InferRequest
+from schemas.inference import ChatMessage, InferRequest, Task, Usage
 from workers.llama.constraint import Constraints
 from workers.llama.dialect import Dialect
 from workers.llama.intake import Intake
@@ -216,14 +216,29 @@ def test_max_tokens_and_context_end_with_length(decoder: FakeDecoder) -> None:
 
 
 def test_a_stop_text_ends_the_sequence(decoder: FakeDecoder) -> None:
-    """The stop text is counted but not shown."""
+    """The stop text is counted and named, but not shown."""
     loop = make_loop(decoder)
-    loop.handle(submit(1, stop=("def",)))
+    loop.handle(submit(1, stop=("xyz", "def", "ef")))
     outputs = run_to_end(loop)
     assert text_of(outputs, 1) == "abc"
     assert outputs[-1].reason == "stop"
     assert outputs[-1].usage is not None
     assert outputs[-1].usage.completion_tokens == 6
+    assert outputs[-1].stop == "def"
+
+
+def test_a_count_needs_no_slot_and_no_step_of_the_model(decoder: FakeDecoder) -> None:
+    """What only counts is answered beside a running stream, beyond the context, too."""
+    loop = make_loop(decoder, slots=1)
+    loop.handle(submit(1, max_tokens=2))
+    loop.handle(submit(2, "x" * 7, task=Task.COUNT))
+    loop.handle(submit(3, "x" * (CONTEXT + 50), task=Task.COUNT))
+    loop.handle(submit(4, "x" * 1000, task=Task.COUNT))
+    outputs = {output.attempt: output for output in run_to_end(loop)}
+    assert outputs[2].usage == Usage(prompt_tokens=7)
+    assert outputs[3].usage == Usage(prompt_tokens=CONTEXT + 50)
+    assert outputs[4].failure is FailureCode.CONTEXT_LENGTH_EXCEEDED
+    assert {attempt for plan in decoder.plans for attempt, _ in plan} == {1}
 
 
 def test_a_resumed_attempt_continues(decoder: FakeDecoder) -> None:

@@ -61,6 +61,7 @@ def test_a_stop_text_across_tokens_is_cut_out() -> None:
     assert not stream.push(3, b"/en")
     assert stream.push(4, b"d> more") == Shown(" ", (2,))
     assert stream.stopped
+    assert stream.stop == "</end>"
 
 
 def test_a_false_start_of_a_stop_text_is_shown_in_the_end() -> None:

@@ -20,6 +20,8 @@ class Attempt:
     num_cached: int = 0
     """Tokens of the prompt that were not computed for the first choice."""
     reason: FinishReason = "stop"
+    stop: str = ""
+    """The stop text that ended the first choice, if one did."""
 
     def __post_init__(self) -> None:
         self.open = list(self.choices)

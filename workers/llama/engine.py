@@ -38,6 +38,7 @@ ABILITIES = tuple(
         Ability.LOGIT_BIAS,
         Ability.CHOICES,
         Ability.PROMPT,
+        Ability.COUNT,
     )
 )
 """Of a model that generates text."""

@@ -58,6 +58,10 @@ class Intake:
             choices=choices,
         )
 
+    def count(self, request: InferRequest) -> int:
+        """Return how many tokens the prompt has; raises ``MeshError``."""
+        return self._prompts.count(request)
+
     def _choice(self, submit: Submit, prompt: Prompt, index: int) -> Sequence:
         request = submit.request
         drawing = resolve(request.sampling, self._defaults, self._decoder.num_vocabulary, index)

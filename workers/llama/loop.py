@@ -7,7 +7,7 @@ import msgspec
 
 from mesh.clock import Clock, monotonic
 from mesh.errors import Busy, DeadlineExceeded, MeshError
-from schemas.inference import FinishReason, Sampling
+from schemas.inference import FinishReason, Sampling, Task, Usage
 from workers.llama.admission import Admission
 from workers.llama.attempt import Attempt
 from workers.llama.cache import KvCache
@@ -129,6 +129,9 @@ class Loop:
         sampler.close()
 
     def _submit(self, submit: Submit) -> None:
+        if submit.request.task is Task.COUNT:
+            self._count(submit)
+            return
         try:
             if len(self._attempts) >= self._slots:
                 raise Busy
@@ -140,6 +143,15 @@ class Loop:
         for sequence in attempt.choices:
             if sequence.is_full:
                 self._end(sequence, "length", Output(attempt.number, index=sequence.index))
+
+    def _count(self, submit: Submit) -> None:
+        """Answer at once: what only counts takes no place."""
+        try:
+            usage = Usage(prompt_tokens=self._intake.count(submit.request))
+        except MeshError as error:
+            self._fail(submit.attempt, error)
+        else:
+            self._outputs.append(Output(submit.attempt, reason="stop", usage=usage))
 
     def _compute(self, plan: Items[Work], prefilled: int, streams: int) -> None:
         started = self._clock()
@@ -220,7 +232,7 @@ class Loop:
         if reason == "stop" and sequence.voice.has_calls:
             reason = "tool_calls"
         if sequence is attempt.choices[0]:
-            attempt.reason = reason
+            attempt.reason, attempt.stop = reason, sequence.voice.stop
             self._bequeath(attempt, sequence)
         self._admission.leave(sequence, keep=attempt.keeps_cache)
         self._outputs.append(_ending(attempt, rest, reason))
@@ -260,5 +272,5 @@ def _ending(attempt: Attempt, rest: Output, reason: FinishReason) -> Output:
     if attempt.has_several:
         changes["finish_reason"] = reason
     if not attempt.open:
-        changes |= {"reason": attempt.reason, "usage": attempt.usage}
+        changes |= {"reason": attempt.reason, "usage": attempt.usage, "stop": attempt.stop}
     return msgspec.structs.replace(rest, **changes)

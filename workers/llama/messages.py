@@ -96,6 +96,8 @@ class Output(PipeMessage, frozen=True):
     failure: FailureCode | None = None
     message: str = ""
     param: str | None = None
+    stop: str = ""
+    """The stop text that ended choice 0."""
 
 
 class Step(PipeMessage, frozen=True):

@@ -212,7 +212,7 @@ class EngineProcess:
         if output.failure is not None:
             self._end(output, from_code(output.failure, output.message, param=output.param))
         elif output.reason is not None and output.usage is not None:
-            self._end(output, Finish(output.reason, output.usage))
+            self._end(output, Finish(output.reason, output.usage, output.stop))
 
     def _end(self, output: Output, outcome: Finish | MeshError) -> None:
         self._attempts.pop(output.attempt).end(outcome)

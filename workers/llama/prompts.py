@@ -27,6 +27,20 @@ class Prompts:
 
     def read(self, request: InferRequest) -> Prompt:
         """Return the prompt; raises ``InvalidRequest`` or ``ContextLengthExceeded``."""
+        prompt, param = self._make(request)
+        if len(prompt.tokens) >= self._context:
+            raise self._too_long(str(len(prompt.tokens)), param)
+        return prompt
+
+    def count(self, request: InferRequest) -> int:
+        """Return the prompt's length, which may be beyond the context; raises as ``read`` does.
+
+        Only of a text too long to be tokenized while others wait there is no count.
+        """
+        return len(self._make(request)[0].tokens)
+
+    def _make(self, request: InferRequest) -> tuple[Prompt, str]:
+        """Return the prompt, and the field it comes from."""
         text, param = "", "prompt"
         if isinstance(request.prompt, tuple):
             tokens = self._given(request.prompt)
@@ -39,9 +53,7 @@ class Prompts:
         if not tokens:
             msg = f"'{param}' gives an empty prompt"
             raise InvalidRequest(msg, param=param)
-        if len(tokens) >= self._context:
-            raise self._too_long(str(len(tokens)), param)
-        return Prompt(text, tokens)
+        return Prompt(text, tokens), param
 
     def _render(self, request: InferRequest) -> str:
         return self._template.render(request.messages, offered(request), request.template)

@@ -61,6 +61,8 @@ class TextStream:
         self._tokens: deque[tuple[int, int]] = deque()  # (id, bytes), as held
         self.stopped = False
         """Whether a stop text was found; nothing may be pushed after that."""
+        self.stop = ""
+        """The stop text that was found."""
 
     def push(self, token: int, piece: bytes) -> Shown:
         """Take the next token; return what may be shown now."""
@@ -84,8 +86,12 @@ class TextStream:
     def _stop_at(self, at: int) -> int | None:
         """Return where the stop text begins that the byte at ``at`` completes, if one does."""
         byte = self._held[at]
-        lengths = [len(m.stop) for m in self._matchers if m.feed(byte)]
-        return at + 1 - max(lengths) if lengths else None
+        found = [matcher.stop for matcher in self._matchers if matcher.feed(byte)]
+        if not found:
+            return None
+        longest = max(found, key=len)
+        self.stop = longest.decode()
+        return at + 1 - len(longest)
 
     def _withheld(self) -> int:
         return max((matcher.matched for matcher in self._matchers), default=0)

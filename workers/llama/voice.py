@@ -42,6 +42,11 @@ class Voice:
         return self._text.stopped
 
     @property
+    def stop(self) -> str:
+        """The stop text that was found, or nothing."""
+        return self._text.stop
+
+    @property
     def has_calls(self) -> bool:
         """Whether the output holds a tool call."""
         return self._reader is not None and self._reader.has_calls

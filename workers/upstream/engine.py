@@ -123,6 +123,8 @@ def _check(work: Dispatch) -> None:
         raise DeadlineExceeded
     if work.emitted:
         raise Unsupported("an upstream cannot resume an answer that another worker began")
+    if work.request.task is Task.COUNT:
+        raise Unsupported("an upstream does not count tokens", param="model")
     if work.request.prompt is not None:
         raise Unsupported("an upstream takes messages, not a prompt", param="prompt")
     if work.request.n < 1:

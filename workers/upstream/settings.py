@@ -54,7 +54,7 @@ class UpstreamSettings:
     max_event_bytes: int = MIB
     max_answer_bytes: int = 32 * MIB
     dialect: Dialect | None = None
-    abilities: frozenset[Ability] = frozenset(Ability) - {Ability.PROMPT}
+    abilities: frozenset[Ability] = frozenset(Ability) - {Ability.PROMPT, Ability.COUNT}
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     budget: BudgetSettings | None = None
 
