@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import pytest
 
 from gateway.auth import ApiKey
@@ -13,8 +14,6 @@ from tests.support.anthropic_engine import Assistant
 from tests.support.gateway import Mesh, gateway_of, running_mesh
 from tests.support.mesh import agent_of, broker_in, router_of
 from tests.support.wait import until
-
-anthropic = pytest.importorskip("anthropic")
 
 HELLO: Any = [{"role": "user", "content": "hello there"}]
 PICTURE: Any = {
