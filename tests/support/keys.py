@@ -11,7 +11,9 @@ from gateway.app import build_app, serving
 from gateway.auth import Gatekeeper
 from gateway.keyring import Keyring
 from gateway.problems import Unauthorized
+from gateway.quotas import Quotas
 from gateway.settings import GatewaySettings
+from gateway.spending import Spending
 from mesh.accounts import Role
 from mesh.background import background
 from mesh.broker import Broker
@@ -59,10 +61,11 @@ async def door_of(
         bus = await stack.enter_async_context(bus_of(broker, role))
         fleet = Fleet()
         router = Router(bus, fleet)
-        runs = (Keyring(bus, gatekeeper).run, router.run)
+        spending = Spending(bus)
+        runs = (Keyring(bus, gatekeeper).run, spending.run, router.run)
         await stack.enter_async_context(background(*runs))
         await until(lambda: all(fleet.has(model) for model in models))
-        app = build_app(router, fleet, settings, gatekeeper)
+        app = build_app(router, fleet, settings, gatekeeper, Quotas(fleet, spending))
         address = await stack.enter_async_context(serving(app, settings))
         clients = await stack.enter_async_context(AsyncExitStack())
         yield Door(f"http://{address.host}:{address.port}", gatekeeper, fleet, clients)
