@@ -18,6 +18,7 @@ from gateway.listener import Listener
 from gateway.messages.endpoint import MessagesEndpoint, counter
 from gateway.metrics import Metrics
 from gateway.models import ModelsEndpoint
+from gateway.quotas import Quotas, show_limits
 from gateway.reception import House
 from gateway.record import Journal
 from gateway.settings import GatewaySettings
@@ -42,14 +43,25 @@ class Address(NamedTuple):
         return f"http://{host}:{self.port}/v1"
 
 
-def build_app(router: Router, fleet: Fleet, settings: GatewaySettings) -> web.Application:
-    """Return the application; it is run by ``serve``, which owns limits and error pages."""
-    gatekeeper = Gatekeeper(settings.keys)
+def build_app(
+    router: Router,
+    fleet: Fleet,
+    settings: GatewaySettings,
+    gatekeeper: Gatekeeper | None = None,
+    quotas: Quotas | None = None,
+) -> web.Application:
+    """Return the application; it is run by ``serve``, which owns limits and error pages.
+
+    ``gatekeeper``: one that follows the keys of the mesh; default: one for the settings' keys.
+    ``quotas``: those keys' limits.
+    """
+    gatekeeper = gatekeeper or Gatekeeper(settings.keys, open=settings.is_open)
     metrics = Metrics(fleet)
     house = House(
         router=router,
         fleet=fleet,
         gatekeeper=gatekeeper,
+        quotas=quotas or Quotas(fleet),
         journal=Journal(metrics),
         settings=settings,
     )
@@ -57,6 +69,7 @@ def build_app(router: Router, fleet: Fleet, settings: GatewaySettings) -> web.Ap
     models = ModelsEndpoint(fleet=fleet, gatekeeper=gatekeeper, settings=settings)
     health = HealthEndpoint(fleet)
     app = web.Application()
+    app.on_response_prepare.append(show_limits)
     app.add_routes(
         [
             web.post("/v1/chat/completions", chat.post),

@@ -13,15 +13,17 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from gateway import headers
-from gateway.auth import Gatekeeper, credentials
+from gateway.auth import Caller, Gatekeeper, credentials
 from gateway.bodies import BodyDecoder, check_encoding, read_body
 from gateway.identity import REQUEST_ID
 from gateway.problems import SAME_NAMES, describe, respond
+from gateway.quotas import METER, Quotas
+from gateway.rates import Meter
 from gateway.record import Journal, Record
 from gateway.settings import GatewaySettings
 from gateway.translate import Terms
 from mesh.answer import Answer
-from mesh.errors import MeshError
+from mesh.errors import MeshError, ModelNotFound
 from mesh.fleet import Fleet
 from mesh.router import Router
 from schemas.inference import Completion, InferRequest
@@ -41,8 +43,42 @@ class House:
     router: Router
     fleet: Fleet
     gatekeeper: Gatekeeper
+    quotas: Quotas
     journal: Journal
     settings: GatewaySettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opener:
+    """Opens requests on behalf of a caller, within what its API key allows.
+
+    meter: of a limited key. size: bytes of the HTTP request's body.
+    """
+
+    router: Router
+    quotas: Quotas
+    caller: Caller
+    meter: Meter | None
+    size: int
+
+    @asynccontextmanager
+    async def open(self, request: InferRequest) -> AsyncIterator[Answer]:
+        """Answer a request; leaving cancels what still runs (raises as ``Router.open``)."""
+        async with (
+            self.quotas.stay(self.caller, self.meter, request, self.size) as stay,
+            self.router.open(stay.request) as answer,
+        ):
+            stay.follow(answer)
+            yield answer
+
+
+@dataclass(frozen=True)
+class Arrival(Generic[B]):
+    """A request that came in: its body, the terms of what it asks, and what may open that."""
+
+    body: B
+    terms: Terms
+    opener: Opener
 
 
 class Entrance(Generic[B]):
@@ -58,16 +94,19 @@ class Entrance(Generic[B]):
         bind_contextvars(request_id=request_id)
         return self._house.journal.record(request_id)
 
-    async def read(self, request: web.Request, record: Record) -> tuple[B, Terms]:
-        """Return the body and its terms; who asks is settled first."""
-        settings, sent = self._house.settings, request.headers
-        caller = self._house.gatekeeper.identify(credentials(sent))
+    async def read(self, request: web.Request, record: Record) -> Arrival[B]:
+        """Return what came in; who asks is settled first. Raises ``HttpError`` or ``MeshError``."""
+        house, settings, sent = self._house, self._house.settings, request.headers
+        caller = house.gatekeeper.identify(credentials(sent))
+        house.quotas.enter(caller, request)
         policy = headers.policy(sent, caller, settings.policy)
         deadline_ms = headers.deadline_ms(sent, settings.default_deadline_ms)
         check_encoding(sent)
         raw = await read_body(request, limit=settings.max_body, timeout=settings.body_timeout)
         body = self._decoder.decode(raw)
-        record.model = settings.aliases.resolve(body.model, self._house.fleet.remembers)
+        record.model = settings.aliases.resolve(body.model, house.fleet.remembers)
+        if not caller.may_use(record.model):
+            raise ModelNotFound(f"no worker serves the model {body.model!r}", param="model")
         terms = Terms(
             id=record.id,
             model=record.model,
@@ -75,7 +114,16 @@ class Entrance(Generic[B]):
             policy=policy,
             deadline_ms=deadline_ms,
         )
-        return body, terms
+        return Arrival(body, terms, self._opener(request, caller, len(raw)))
+
+    def _opener(self, request: web.Request, caller: Caller, size: int) -> Opener:
+        return Opener(
+            router=self._house.router,
+            quotas=self._house.quotas,
+            caller=caller,
+            meter=request.get(METER),
+            size=size,
+        )
 
 
 @dataclass(frozen=True)
@@ -94,17 +142,17 @@ class Reception(Generic[B]):
         self, house: House, kind: type[B], translate: Callable[[B, Terms], InferRequest]
     ) -> None:
         """``translate`` turns a body into a request of the mesh, or raises ``MeshError``."""
-        self._router, self._translate = house.router, translate
+        self._translate = translate
         self._entrance = Entrance(house, kind)
 
     @asynccontextmanager
     async def visit(self, request: web.Request) -> AsyncIterator[Visit[B]]:
         """Follow one request from its arrival to its end; leaving cancels what still runs."""
         with self._entrance.record(request) as record:
-            body, terms = await self._entrance.read(request, record)
-            async with self._router.open(self._translate(body, terms)) as answer:
+            came = await self._entrance.read(request, record)
+            async with came.opener.open(self._translate(came.body, came.terms)) as answer:
                 try:
-                    yield Visit(body, answer, record)
+                    yield Visit(came.body, answer, record)
                 finally:
                     record.route = answer.route
 

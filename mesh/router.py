@@ -183,6 +183,7 @@ class Router:
                             answer.resumes += bool(trail.ids)
                             trail.begin(frame.digest)
                         elif isinstance(frame, Done):
+                            answer.usage = frame.usage
                             self._learn(request, frame)
                             for delta in held:
                                 yield delta

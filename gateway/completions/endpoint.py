@@ -27,17 +27,16 @@ class CompletionsEndpoint:
 
     def __init__(self, house: House) -> None:
         self._entrance = Entrance(house, CompletionRequest)
-        self._router = house.router
         self._ping_interval = house.settings.ping_interval
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whole or as a stream."""
         with self._entrance.record(request) as record:
-            body, terms = await self._entrance.read(request, record)
-            async with open_all(self._router, to_infer(body, terms)) as answer:
-                visit = Visit(body, answer, record)
+            came = await self._entrance.read(request, record)
+            async with open_all(came.opener, to_infer(came.body, came.terms)) as answer:
+                visit = Visit(came.body, answer, record)
                 try:
-                    if body.stream:
+                    if came.body.stream:
                         return await self._stream(request, visit)
                     return await answer_whole(visit, _gather, FIELDS)
                 finally:

@@ -11,11 +11,11 @@ import anyio
 from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
+from gateway.reception import Opener
 from mesh.answer import Answer, Output
 from mesh.background import background
 from mesh.clock import Clock, monotonic, remaining_ms
 from mesh.errors import MeshError
-from mesh.router import Router
 from schemas.frames import Delta, Done
 from schemas.inference import InferRequest, Usage
 
@@ -26,16 +26,16 @@ BUFFER: Final = 16
 
 
 @asynccontextmanager
-async def open_all(router: Router, requests: Sequence[InferRequest]) -> AsyncIterator[Answer]:
+async def open_all(opener: Opener, requests: Sequence[InferRequest]) -> AsyncIterator[Answer]:
     """Answer all requests; leaving the context cancels whatever of them still runs.
 
     The first that fails is the failure of all.
     """
     if len(requests) == 1:
-        async with router.open(requests[0]) as answer:
+        async with opener.open(requests[0]) as answer:
             yield answer
         return
-    several = _Several(router, requests, monotonic)
+    several = _Several(opener, requests, monotonic)
     async with background(several.run):
         try:
             yield several.answer
@@ -46,8 +46,8 @@ async def open_all(router: Router, requests: Sequence[InferRequest]) -> AsyncIte
 class _Several:
     """Runs the requests, and merges what comes back."""
 
-    def __init__(self, router: Router, requests: Sequence[InferRequest], clock: Clock) -> None:
-        self._router, self._requests, self._clock = router, requests, clock
+    def __init__(self, opener: Opener, requests: Sequence[InferRequest], clock: Clock) -> None:
+        self._opener, self._requests, self._clock = opener, requests, clock
         self._turns = anyio.Semaphore(AT_ONCE)
         self._incoming, self._frames = anyio.create_memory_object_stream[
             tuple[int, Output | MeshError]
@@ -71,7 +71,7 @@ class _Several:
         """Pass one request's frames on, and its error as if it were one."""
         async with self._turns:
             try:
-                async with self._router.open(self._due(number)) as answer:
+                async with self._opener.open(self._due(number)) as answer:
                     async for frame in answer:
                         self.answer.route = self.answer.route or answer.route
                         await self._incoming.send((number, frame))
