@@ -13,7 +13,7 @@ class Plan:
     """Everything that decides the result."""
 
     seed: int = 7
-    steps: int = 6500
+    steps: int = 5500
     batch_tokens: int = 4096
     matrix_lr: float = 0.02
     other_lr: float = 0.003
