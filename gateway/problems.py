@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -223,6 +223,14 @@ def _describe_framework(error: web.HTTPException) -> Problem:
         type=_type_of(error.status, code),
         code=code,
     )
+
+
+def renamed_problem(problem: Problem, names: Mapping[str, str]) -> Problem:
+    """Return a problem whose field, such as ``inputs[3]``, has the name that the client knows."""
+    if problem.param is None:
+        return problem
+    name, bracket, rest = problem.param.partition("[")
+    return replace(problem, param=names.get(name, name) + bracket + rest)
 
 
 _encoder = msgspec.json.Encoder()

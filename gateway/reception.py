@@ -5,7 +5,7 @@ One decode on the way in; the answer's errors and headers on the way out, where 
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
@@ -17,7 +17,7 @@ from gateway import headers
 from gateway.auth import Caller, Gatekeeper
 from gateway.bodies import BodyDecoder, check_encoding, read_body
 from gateway.identity import REQUEST_ID
-from gateway.problems import describe, respond
+from gateway.problems import describe, renamed_problem, respond
 from gateway.quotas import METER, Quotas
 from gateway.record import Journal, Record
 from gateway.settings import GatewaySettings
@@ -60,11 +60,41 @@ class Visit(Generic[B]):
 
 @dataclass(frozen=True)
 class Arrival(Generic[B]):
-    """A request as it came in: its body, what it asks of the mesh, and its size in bytes."""
+    """A request as it came in: who sent it, its body, its terms, and its size in bytes."""
 
+    caller: Caller
     body: B
-    infer: InferRequest
+    terms: Terms
     size: int
+
+
+class Intake(Generic[B]):
+    """Reads the requests of one endpoint; who asks is settled before the body is."""
+
+    def __init__(self, house: House, kind: type[B]) -> None:
+        self._house, self._decoder = house, BodyDecoder(kind)
+
+    async def read(self, request: web.Request, record: Record) -> Arrival[B]:
+        """Return an HTTP request as it came in; raises ``HttpError`` or ``MeshError``."""
+        house, settings, sent = self._house, self._house.settings, request.headers
+        caller = house.gatekeeper.identify(sent.get("Authorization"))
+        house.quotas.enter(caller, request)
+        policy = headers.policy(sent, caller, settings.policy)
+        deadline_ms = headers.deadline_ms(sent, settings.default_deadline_ms)
+        check_encoding(sent)
+        raw = await read_body(request, limit=settings.max_body, timeout=settings.body_timeout)
+        body = self._decoder.decode(raw)
+        record.model = settings.aliases.resolve(body.model, house.fleet.remembers)
+        if not caller.may_use(record.model):
+            raise ModelNotFound(f"no worker serves the model {body.model!r}", param="model")
+        terms = Terms(
+            id=record.id,
+            model=record.model,
+            tenant=caller.tenant,
+            policy=policy,
+            deadline_ms=deadline_ms,
+        )
+        return Arrival(caller, body, terms, len(raw))
 
 
 class Reception(Generic[B]):
@@ -75,7 +105,7 @@ class Reception(Generic[B]):
     ) -> None:
         """``translate`` turns a body into a request of the mesh, or raises ``MeshError``."""
         self._house, self._translate = house, translate
-        self._decoder = BodyDecoder(kind)
+        self._intake = Intake(house, kind)
 
     @asynccontextmanager
     async def visit(self, request: web.Request) -> AsyncIterator[Visit[B]]:
@@ -84,11 +114,10 @@ class Reception(Generic[B]):
         bind_contextvars(request_id=request_id)
         house = self._house
         with house.journal.record(request_id) as record:
-            caller = house.gatekeeper.identify(request.headers.get("Authorization"))
-            house.quotas.enter(caller, request)
-            came = await self._read(request, caller, record)
+            came = await self._intake.read(request, record)
+            infer = self._translate(came.body, came.terms)
             async with (
-                house.quotas.stay(caller, request.get(METER), came.infer, came.size) as stay,
+                house.quotas.stay(came.caller, request.get(METER), infer, came.size) as stay,
                 house.router.open(stay.request) as answer,
             ):
                 stay.follow(answer)
@@ -96,26 +125,6 @@ class Reception(Generic[B]):
                     yield Visit(came.body, answer, record)
                 finally:
                     record.route, stay.usage = answer.route, record.usage
-
-    async def _read(self, request: web.Request, caller: Caller, record: Record) -> "Arrival[B]":
-        """Turn the HTTP request into one of the mesh; raises ``HttpError`` or ``MeshError``."""
-        settings, sent = self._house.settings, request.headers
-        policy = headers.policy(sent, caller, settings.policy)
-        deadline_ms = headers.deadline_ms(sent, settings.default_deadline_ms)
-        check_encoding(sent)
-        raw = await read_body(request, limit=settings.max_body, timeout=settings.body_timeout)
-        body = self._decoder.decode(raw)
-        record.model = settings.aliases.resolve(body.model, self._house.fleet.remembers)
-        if not caller.may_use(record.model):
-            raise ModelNotFound(f"no worker serves the model {body.model!r}", param="model")
-        terms = Terms(
-            id=record.id,
-            model=record.model,
-            tenant=caller.tenant,
-            policy=policy,
-            deadline_ms=deadline_ms,
-        )
-        return Arrival(body, self._translate(body, terms), len(raw))
 
 
 class WholeEndpoint(Generic[B]):
@@ -159,16 +168,8 @@ async def answer_whole(
     except MeshError as error:
         visit.record.failed(error)
         problem = describe(error, started=answer.route is not None)
-        response = respond(replace(problem, param=_renamed(problem.param, names)))
+        response = respond(renamed_problem(problem, names))
     else:
         response = web.Response(body=encoded, headers={"Content-Type": JSON})
     response.headers.update(headers.of_route(answer.route))
     return response
-
-
-def _renamed(param: str | None, names: Mapping[str, str]) -> str | None:
-    """Return a field such as ``inputs[3]`` by the name that the client knows."""
-    if param is None:
-        return None
-    name, bracket, rest = param.partition("[")
-    return names.get(name, name) + bracket + rest
