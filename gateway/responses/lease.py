@@ -5,6 +5,7 @@ To cancel a response from elsewhere its lease is revoked: the next renewal finds
 entry tells both ways, and no clocks are compared.
 """
 
+import secrets
 from typing import Final
 
 import anyio
@@ -19,7 +20,6 @@ RENEW_EVERY: Final = 1.0
 """Seconds; how long a response runs on at most after another gateway has cancelled it."""
 LASTS: Final = 10.0
 """Seconds after the last renewal until a response counts as lost."""
-_HELD: Final = b"held"
 
 
 def lease_key(response_key: str) -> str:
@@ -32,11 +32,12 @@ class Lease:
 
     def __init__(self, store: ResponseStore, response_key: str) -> None:
         self._store, self._key = store, lease_key(response_key)
+        self._mark = secrets.token_hex(8).encode()
         self._revision = 0
 
     async def take(self) -> None:
         """Take the lease before anybody can know of the response; raises ``StoreError``."""
-        self._revision = await self._store.create(self._key, _HELD, LASTS)
+        self._revision = await self._store.create(self._key, self._mark, LASTS)
 
     async def hold(self) -> None:
         """Renew until the lease is found revoked or expired, and return then.
@@ -46,11 +47,24 @@ class Lease:
         while True:
             await anyio.sleep(RENEW_EVERY)
             try:
-                self._revision = await self._store.update(self._key, _HELD, self._revision, LASTS)
-            except Conflict:
-                return
+                if not await self._renew():
+                    return
             except (StoreError, BusError) as error:
                 log.warning("lease.unrenewed", key=self._key, reason=error.code.value)
+
+    async def _renew(self) -> bool:
+        """Renew, and tell whether the lease is still ours.
+
+        A renewal that seemed to fail may have been written: then the change is our own.
+        """
+        try:
+            self._revision = await self._store.update(self._key, self._mark, self._revision, LASTS)
+        except Conflict:
+            entry = await self._store.get(self._key)
+            if entry is None or entry.value != self._mark:
+                return False
+            self._revision = entry.revision
+        return True
 
     async def give_back(self) -> None:
         """End the lease, when the response has ended."""

@@ -28,7 +28,7 @@ MOST_RUNNING: Final = 1024
 """Background responses of one gateway; more are refused until some have ended."""
 STOPPED: Final = Problem(
     status=503,
-    message="The gateway that ran this response stopped before it was complete.",
+    message="The gateway that ran this response stopped, or lost the store, before its end.",
     type="server_error",
 )
 

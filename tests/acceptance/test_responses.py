@@ -1,13 +1,17 @@
 """The unmodified OpenAI client's ``responses`` against the gateway."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 from openai.types.responses import Response, ResponseOutputMessage
+from yarl import URL
 
 from gateway.auth import ApiKey
 from gateway.settings import GatewaySettings
@@ -241,3 +245,72 @@ async def test_a_failed_background_response_says_so(tmp_path: Path) -> None:
 
     assert failed.error is not None
     assert failed.error.code == "server_error"
+
+
+def events_of(stream: bytes) -> list[dict[str, Any]]:
+    """Return the events of a raw stream, pings left out."""
+    found = []
+    for event in stream.removesuffix(b"\n\n").split(b"\n\n"):
+        if not event.startswith(b":"):
+            head, data = event.split(b"\n")
+            found.append(json.loads(data.removeprefix(b"data: ")))
+            assert head == b"event: " + found[-1]["type"].encode()
+    return found
+
+
+async def test_a_slow_response_opens_its_stream(tmp_path: Path) -> None:
+    """A client that waits longer than a ping interval sees that its response exists."""
+    script = ScriptedSettings(ttft_ms=2500, tokens=2)
+    settings = GatewaySettings(ping_interval=0.5, drain_timeout=2)
+    body = {"model": "scripted", "input": "hi", "stream": True}
+    async with (
+        running_mesh(tmp_path, script=script, settings=settings) as mesh,
+        aiohttp.ClientSession() as session,
+        session.post(f"{mesh.url}/v1/responses", json=body) as answer,
+    ):
+        raw = await answer.read()
+
+    assert raw.index(b"response.in_progress") < raw.index(b": ping") < raw.index(b"item.added")
+    events = events_of(raw)
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == "0 1 "
+
+
+async def test_a_client_that_leaves_takes_its_response_along(tmp_path: Path) -> None:
+    """Only background responses outlive their client."""
+    body = {"model": "scripted", "input": "hi", "stream": True}
+    settings = GatewaySettings(drain_timeout=0.1)
+    async with (
+        running_mesh(tmp_path, script=SLOW, settings=settings) as mesh,
+        aiohttp.ClientSession() as session,
+    ):
+        for background in (False, True):
+            asking = asyncio.create_task(
+                session.post(
+                    f"{mesh.url}/v1/responses",
+                    json=body | {"background": background, "stream": not background},
+                )
+            )
+            await until(lambda: mesh.agent.running == 1)
+            asking.cancel()
+            await asyncio.wait((asking,))
+            if not background:
+                await until(lambda: mesh.agent.running == 0, within=1)
+        assert mesh.agent.running == 1
+
+
+async def test_unknown_ids_are_not_found(tmp_path: Path) -> None:
+    """Whatever stands where an id should be, the answer is a 404 in the form of the API."""
+    async with running_mesh(tmp_path) as mesh, aiohttp.ClientSession() as session:
+        for path in (
+            "resp_0",
+            "resp_..%2Fx",
+            "resp_%00",
+            "resp_0/lease",
+            "compact",
+            "resp_" + "x" * 500,
+        ):
+            async with session.get(URL(f"{mesh.url}/v1/responses/{path}", encoded=True)) as answer:
+                assert answer.status == 404, path
+                error = (await answer.json())["error"]
+                assert error.keys() == {"message", "type", "param", "code"}

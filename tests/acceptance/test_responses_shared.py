@@ -11,17 +11,19 @@ from gateway.responses import lease
 from gateway.responses.archive import key
 from gateway.responses.kept import Kept
 from gateway.responses.lease import Lease
-from gateway.responses.store import MemoryStore, store_at
+from gateway.responses.store import RESPONSES, MemoryStore, store_at
 from gateway.settings import GatewaySettings
 from mesh.accounts import Role
 from mesh.broker import Broker
+from mesh.buckets import Bucket
 from schemas.fleet import Tier
 from schemas.inference import Policy
 from schemas.openai.response_object import Response, TextConfig
 from schemas.openai.responses import ReasoningOptions
 from schemas.wire import encode
-from tests.support.mesh import broker_in, bus_of, scripted_worker
-from tests.support.responses import Sharer, broker_with_buckets, sharer_at
+from tests.support.gateway import gateway_of
+from tests.support.mesh import broker_in, bus_of, router_of, scripted_worker
+from tests.support.responses import Sharer, broker_with_buckets, client_at, sharer_at
 from tests.support.wait import until, until_async
 from workers.agent import Agent
 from workers.scripted import ScriptedSettings
@@ -290,3 +292,30 @@ async def test_without_a_bucket_a_gateway_remembers_by_itself(tmp_path: Path) ->
     """A broker that keeps nothing costs the sharing, not the API."""
     async with broker_in(tmp_path) as broker, bus_of(broker, Role.GATEWAY) as bus:
         assert isinstance(await store_at(bus), MemoryStore)
+
+
+async def test_a_store_that_fails_costs_no_answer(tmp_path: Path) -> None:
+    """What cannot be stored is answered, and says so; what lives by the store is refused."""
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker),
+        router_of(broker, "scripted") as (router, fleet),
+        bus_of(broker, Role.GATEWAY) as bus,
+        gateway_of(router, fleet, responses=Bucket(bus, RESPONSES)) as address,
+        client_at(address) as client,
+    ):
+        raw = await client.responses.with_raw_response.create(model="scripted", input="hi")
+        assert raw.headers["x-mesh-not-stored"] == "store_unavailable"
+        assert raw.parse().to_dict()["store"] is False
+        stream = await client.responses.create(model="scripted", input="hi", stream=True)
+        *_, last = [event async for event in stream]
+        assert last.type == "response.completed"
+        assert last.response.to_dict()["store"] is False
+        for ask in (
+            client.responses.retrieve("resp_1"),
+            client.responses.create(model="scripted", input="hi", background=True),
+            client.responses.create(model="scripted", input="hi", previous_response_id="resp_1"),
+        ):
+            with pytest.raises(openai.InternalServerError) as caught:
+                await ask
+            assert caught.value.status_code == 503

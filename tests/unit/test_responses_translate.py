@@ -8,13 +8,15 @@ import pytest
 from gateway import translate as chat
 from gateway.bodies import BodyDecoder
 from gateway.responses import translate
+from gateway.responses.composer import Composer
 from gateway.responses.ids import input_id, new_token, owner, response_id
 from gateway.responses.items import Reference, to_items
 from gateway.responses.messages import to_messages
 from gateway.translate import Terms
 from mesh.errors import InvalidRequest, MeshError, Unsupported
 from mesh.prefix import prefixes
-from schemas.inference import ChatMessage, FunctionCall, InferRequest, Policy, ToolCall
+from schemas.frames import Delta, Done, ToolCallDelta
+from schemas.inference import ChatMessage, FunctionCall, InferRequest, Policy, ToolCall, Usage
 from schemas.openai.chat import ChatRequest
 from schemas.openai.response_items import Item, OutputText
 from schemas.openai.responses import ResponsesRequest
@@ -288,3 +290,23 @@ def test_items_without_a_role_are_references() -> None:
 def test_default_parts_are_not_shared() -> None:
     """Two texts never share their list of log-probabilities."""
     assert OutputText(text="a").logprobs is not OutputText(text="b").logprobs
+
+
+def test_a_later_turn_begins_with_the_earlier_one() -> None:
+    """What a worker holds of one turn is a prefix of the next: the same bytes in the same order."""
+    question = to_items("add 1", TOKEN)
+    composer = Composer(translate.draft(body_of(), response_id="r", model="m", created_at=0), TOKEN)
+    composer.add(Delta(seq=0, reasoning="hm"))
+    composer.add(Delta(seq=1, text=" I add.\n"))
+    piece = ToolCallDelta(index=0, id="c1", name="add", arguments='{"a":1}')
+    composer.add(Delta(seq=2, tool_calls=(piece,)))
+    composer.finish(Done(seq=3, finish_reason="tool_calls", usage=Usage()), 0)
+    items = [item for item in question if not isinstance(item, Reference)]
+    first = to_messages("be brief", items)
+    second = to_messages("be brief", (*items, *composer.response.output))
+    assert second == (
+        *first,
+        ChatMessage(role="assistant", content=" I add.\n", tool_calls=CALLS),
+    )
+    one, two = (translate.to_infer(body_of(), turns, TERMS) for turns in (first, second))
+    assert prefixes(two)[: len(first)] == prefixes(one)
