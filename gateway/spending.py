@@ -35,6 +35,8 @@ SECONDS_PER_DAY: Final = 86_400
 ANSWER_WITHIN: Final = 2.0
 MAX_TRIES: Final = 100
 """Changes lost in a row to other gateways; one of them succeeds each time."""
+MAX_KNOWN: Final = 10_000
+"""Accounts remembered between changes; they are read again where they are not."""
 
 _spent = decoder(Spent)
 
@@ -161,6 +163,8 @@ class Spending:
     async def _write(self, account: str, total: int, entry: Entry | None) -> None:
         value = encode(Spent(nano_usd=total))
         revision = await self._bucket.update(account, value, entry.revision if entry else 0)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
         self._known[account] = Entry(account, value, revision)
 
     def _tell(self, account: str, postings: Sequence[_Posting], made: Sequence[bool]) -> None:

@@ -31,4 +31,4 @@ class Spent(Message, frozen=True, kw_only=True):
     A whole number, so that no rounding ever adds up: billionths of a US dollar.
     """
 
-    nano_usd: int = 0
+    nano_usd: int

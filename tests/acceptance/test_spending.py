@@ -9,16 +9,22 @@ import pytest
 
 from gateway.pricing import NANO
 from gateway.spending import Spending
+from mesh import subjects
 from mesh.accounts import Role
 from mesh.background import background
 from mesh.broker import Broker
 from mesh.buckets import Bucket
 from mesh.errors import BudgetExhausted
+from mesh.fleet import Fleet
 from mesh.keys import SPENDING
+from mesh.router import Router
+from mesh.service import InferService
+from mesh.storage import Store
 from schemas.keys import Spent
 from schemas.wire import decoder
 from tests.support.keys import key_store
 from tests.support.mesh import broker_in, bus_of
+from tests.support.natsclient import signed_in
 from tests.support.wait import until_async
 
 CENT = NANO // 100
@@ -144,6 +150,29 @@ async def test_a_gateway_that_stops_settles_first(tmp_path: Path) -> None:
         async with accounts(broker, Role.GATEWAY, wall) as spending:
             spending.settle(await spending.reserve("key_1", 50 * CENT, 1.0), CENT)
         assert list((await balances(broker)).values()) == [CENT]
+
+
+@pytest.mark.parametrize("role", [Role.CLIENT, Role.EDGE_CLIENT])
+async def test_no_client_writes_an_account(tmp_path: Path, role: Role) -> None:
+    """A client that has the gateway answer to the subject of an account changes nothing there."""
+    gateway = Role.GATEWAY if role is Role.CLIENT else Role.EDGE_GATEWAY
+    async with (
+        broker_in(tmp_path) as broker,
+        key_store(broker),
+        accounts(broker, gateway, Wall()) as spending,
+        bus_of(broker, gateway) as bus,
+        signed_in(broker, role) as client,
+    ):
+        await spending.reserve("key_1", CENT, 1.0)
+        before = await balances(broker)
+        (account,) = before
+        service = InferService(bus, Router(bus, Fleet()), lambda policy: policy)
+        async with background(service.run):
+            await bus.flush()
+            target = subjects.bucket_entry(Store.SPENDING, account)
+            await client.publish(subjects.INFER, b"{}", reply=target)
+            assert b"failed" in (await client.request(subjects.INFER, b"{}", timeout=5)).data
+        assert await balances(broker) == before
 
 
 async def test_without_a_bucket_nothing_is_granted(tmp_path: Path) -> None:
