@@ -37,6 +37,8 @@ log = structlog.get_logger("gateway.responses")
 
 LONGEST_CHAIN: Final = 512
 """Turns of a conversation that is continued by ``previous_response_id``."""
+MOST_SOURCES: Final = 64
+"""Responses whose items one input may refer to: all of them are read."""
 
 
 class Archive:
@@ -114,22 +116,33 @@ class Archive:
         self, tenant: str, given: tuple[Item | Reference, ...]
     ) -> tuple[tuple[Item, ...], tuple[Policy, ...]]:
         """Return items in place of references to them, and the policies they were made under."""
-        owners = {owner(item.id) for item in given if isinstance(item, Reference)} - {None}
-        self._check_length(len(owners), 0)
-        found = await asyncio.gather(*(self._maybe(tenant, name) for name in owners if name))
-        sources = [kept for kept in found if kept is not None]
+        named = [item.id for item in given if isinstance(item, Reference)]
+        if not named:
+            return tuple(item for item in given if not isinstance(item, Reference)), ()
+        sources = await self._sources(tenant, {name for item in named if (name := owner(item))})
         known = {item.id: item for kept in sources for item in (*kept.input, *kept.response.output)}
+        weights = {name: weigh((known[name],)) for name in known.keys() & set(named)}
+        # One item may be named many times: what that makes is known before it is made.
+        if sum(weights.get(name, 0) for name in named) > self._max_context:
+            raise PayloadTooLarge("The items that are referred to are too large.", param="input")
         items = tuple(
             _resolved(item, known) if isinstance(item, Reference) else item for item in given
         )
         return items, tuple(kept.policy for kept in sources)
 
+    async def _sources(self, tenant: str, owners: set[str]) -> list[Kept]:
+        if len(owners) > MOST_SOURCES:
+            raise PayloadTooLarge("The input refers to too many responses.", param="input")
+        found = await asyncio.gather(*(self._maybe(tenant, name) for name in owners))
+        return [kept for kept in found if kept is not None]
+
     async def _previous(self, tenant: str, response_id: str) -> Found:
         try:
             return await self.find(tenant, response_id)
-        except ResponseNotFound as error:
+        except ResponseNotFound:
             raise PreviousNotFound(
-                f"Previous response: {error.message}", param="previous_response_id"
+                f"Previous response with id '{response_id[:100]}' not found.",
+                param="previous_response_id",
             ) from None
 
     async def _maybe(self, tenant: str, response_id: str) -> Kept | None:

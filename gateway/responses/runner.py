@@ -15,7 +15,7 @@ from gateway.responses.archive import Archive, key
 from gateway.responses.composer import Composer
 from gateway.responses.job import Job, compose
 from gateway.responses.lease import Lease
-from mesh.errors import BusError, Conflict, MeshError, StoreError
+from mesh.errors import BusError, Conflict, Draining, MeshError, QueueFull, StoreError
 from mesh.router import Router
 from schemas.openai.response_object import Response
 from schemas.wire import encode
@@ -78,12 +78,14 @@ class BackgroundRunner:
         """Store a response that is under way, and let it run.
 
         ``stack``: what ends when the response does; taken over once it runs, and no sooner.
-        Raises ``StoreError`` or ``BusError`` if it could not be found again.
+        Raises ``StoreError`` or ``BusError`` if it could not be found again, ``QueueFull`` if too
+        many run, ``Draining``.
         """
-        if self._tasks is None:
-            raise StoreError("the gateway is stopping", retry_after=1.0)
+        tasks = self._tasks
+        if tasks is None:
+            raise Draining("the gateway is stopping", retry_after=1.0)
         if len(self._scopes) >= MOST_RUNNING:
-            raise StoreError("too many responses run in the background", retry_after=5.0)
+            raise QueueFull("too many responses run in the background", retry_after=5.0)
         where = key(job.infer.tenant, job.draft.id)
         lease = Lease(self._archive.store, where)
         await lease.take()
@@ -91,9 +93,7 @@ class BackgroundRunner:
             where, encode(job.kept(job.draft)), self._archive.ttl
         )
         self._scopes[where] = anyio.CancelScope()
-        self._tasks.start_soon(
-            self._run, job, stay, stack.pop_all(), _Place(where, lease, revision)
-        )
+        tasks.start_soon(self._run, job, stay, stack.pop_all(), _Place(where, lease, revision))
         return job.draft
 
     def stop(self, where: str) -> None:

@@ -16,6 +16,7 @@ from gateway.settings import GatewaySettings
 from mesh.accounts import Role
 from mesh.broker import Broker
 from mesh.buckets import Bucket
+from mesh.errors import PermissionDenied
 from schemas.fleet import Tier
 from schemas.inference import Policy
 from schemas.openai.response_object import Response, TextConfig
@@ -240,6 +241,21 @@ async def test_an_edge_gateway_shares_the_store(tmp_path: Path) -> None:
     ):
         begun = await edge.client.responses.create(model="scripted", input="hi")
         assert (await other.client.responses.retrieve(begun.id)).output_text == TEXT
+
+
+async def test_no_gateway_lists_what_is_stored(tmp_path: Path) -> None:
+    """The broker gives a gateway the entries whose keys it knows, and no list of them."""
+    async with (
+        broker_with_buckets(tmp_path) as broker,
+        scripted_worker(broker),
+        sharer_at(broker, "scripted") as gateway,
+        bus_of(broker, Role.GATEWAY) as bus,
+    ):
+        response = await gateway.client.responses.create(model="scripted", input="hi")
+        bucket = Bucket(bus, RESPONSES)
+        assert await bucket.get(key("default", response.id)) is not None
+        with pytest.raises(PermissionDenied):
+            await bucket.entries()
 
 
 async def test_items_are_referred_to(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.problems import BadRequest, Forbidden
 from gateway.responses.archive import Archive, key
+from gateway.responses.items import Reference
 from gateway.responses.kept import History, Kept, ResponseNotFound
 from gateway.responses.pages import page
 from gateway.responses.store import MemoryStore
@@ -167,3 +169,29 @@ async def test_tenants_have_keys_of_their_own() -> None:
     for response_id in ("b/resp_1", "../a/b/resp_1", "", "resp_1/lease", "x" * 500):
         with pytest.raises(ResponseNotFound):
             await archive.find("a", response_id)
+
+
+async def test_a_reference_repeated_is_no_lever() -> None:
+    """A small input that names one item over and over cannot become a huge prompt."""
+    token = "0" * 32
+    archive = Archive(MemoryStore(), limit=1 << 20, ttl=60, max_context=1000)
+    item = MessageItem(
+        id=f"msg_{token}_i0",
+        status="completed",
+        role="user",
+        content=(InputText(text="x" * 100),),
+    )
+    response = replace(kept().response, id=f"resp_{token}")
+    await archive.keep("t", replace(kept(), response=response, input=(item,)))
+    named = Reference(item.id, "input[0]")
+    assert await archive.resolve("t", (named, named)) == ((item, item), (Policy.EDGE_FIRST,))
+    with pytest.raises(PayloadTooLarge):
+        await archive.resolve("t", (named,) * 10)
+
+
+async def test_references_to_many_responses_are_refused() -> None:
+    """An input does not make a gateway read half of the store."""
+    archive = Archive(MemoryStore(), limit=1 << 20, ttl=60, max_context=1000)
+    many = tuple(Reference(f"msg_{n:032x}_0", f"input[{n}]") for n in range(65))
+    with pytest.raises(PayloadTooLarge):
+        await archive.resolve("t", many)
