@@ -17,13 +17,15 @@ CANARY = "canary-5e1f"
 KEY = f"sk-{CANARY}"
 
 
-async def ask(mesh: Mesh, key: str = KEY, **fields: Any) -> tuple[int, str]:
+async def ask(
+    mesh: Mesh, key: str = KEY, path: str = "chat/completions", **fields: Any
+) -> tuple[int, str]:
     messages = [{"role": "user", "content": f"{CANARY} says hi"}]
     body = {"model": "scripted", "messages": messages} | fields
     headers = {"Authorization": f"Bearer {key}", "x-request-id": "req-1"}
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{mesh.url}/v1/chat/completions", json=body, headers=headers) as answer,
+        session.post(f"{mesh.url}/v1/{path}", json=body, headers=headers) as answer,
     ):
         return answer.status, await answer.text()
 
@@ -43,6 +45,11 @@ async def test_a_canary_is_never_seen_again(
             assert (await ask(mesh, key=f"sk-wrong-{CANARY}"))[0] == 401
             assert (await ask(mesh, stop=[CANARY, 1]))[0] == 400
             assert (await ask(mesh, model=CANARY))[0] == 404
+            said: Any = {"path": "responses", "input": f"{CANARY} says hi"}
+            for how in ("store", "stream", "background"):
+                assert (await ask(mesh, **said | {how: True}))[0] == 200
+            assert (await ask(mesh, **said, previous_response_id="resp_0"))[0] == 400
+            assert (await ask(mesh, **said, tools=[{"type": CANARY}]))[0] == 400
             broken = f"POST / HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\nBad Header: x\r\n\r\n"
             assert CANARY not in (await send_raw(mesh.address, broken.encode())).decode()
             async with (
