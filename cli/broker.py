@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from cli.buckets import make_buckets
 from cli.life import Stop, run_role
 from cli.listeners import broker_settings
 from cli.options import BrokerOptions, LifeOptions, LogOptions, StateOptions, group
@@ -37,6 +38,7 @@ def broker(
 
     async def serve(announcer: Announcer, stop: Stop) -> None:
         async with running_broker(settings) as server:
+            await make_buckets(server)
             announcer.ready(f"credentials in {settings.creds_folder}", server.url)
             await stop.asked.wait()
             announcer.stopping()

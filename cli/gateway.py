@@ -24,6 +24,7 @@ from gateway.headers import limit_policy
 from gateway.keyring import Keyring
 from gateway.problems import Forbidden
 from gateway.quotas import Quotas
+from gateway.responses.store import store_at
 from gateway.settings import GatewaySettings
 from gateway.spending import Spending
 from mesh.accounts import Role
@@ -65,6 +66,7 @@ def _settings(options: GatewayOptions, life: LifeOptions) -> GatewaySettings:
         policy=options.policy,
         default_deadline_ms=options.default_deadline_ms,
         drain_timeout=life.drain_timeout,
+        response_ttl=options.response_days * 24 * 3600,
     )
 
 
@@ -116,7 +118,8 @@ async def _serve(
         router = Router(bus, fleet, routing)
         service = InferService(bus, router, functools.partial(_cap, settings.policy))
         spending = Spending(bus)
-        app = build_app(router, fleet, settings, gatekeeper, Quotas(fleet, spending))
+        quotas, responses = Quotas(fleet, spending), await store_at(bus)
+        app = build_app(router, fleet, settings, gatekeeper, quotas, responses)
         runs = (spending.run, router.run, service.run)
         async with background(*runs), serving(app, settings) as address:
             announcer.ready(address.url, f"{address.host}:{address.port}")

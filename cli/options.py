@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter, Token, validators
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from mesh.errors import MeshError
@@ -186,6 +186,8 @@ class GatewayOptions:
     """File of [TENANT=]KEY[@POLICY] lines, KEY plain or sha256:HEX, beside those of `mesh keys`."""
     open: bool | None = None
     """Whether anybody may ask while no key exists; default: only where no other machine can."""
+    response_days: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=366))] = 30.0
+    """Days for which responses of /v1/responses can be retrieved and continued."""
 
 
 @group("Upstream")

@@ -8,6 +8,7 @@ import anyio
 from anyio.abc import TaskGroup
 from rich.console import Console
 
+from cli.buckets import make_buckets
 from cli.engines import is_demo, model_files
 from cli.ledger import Ledger
 from cli.life import Stop, run_role
@@ -102,6 +103,7 @@ async def _serve(
     await check_listener("--http", plan.gateway.http)
     began = monotonic()
     async with running_broker(settings) as broker:
+        await make_buckets(broker)
         report.broker(broker.url, str(settings.state), monotonic() - began)
         with Ledger(report, settings.state, broker) as ledger:
             parts = [Part(each, ledger) for each in plan.parts(broker)]

@@ -21,6 +21,8 @@ from gateway.models import ModelsEndpoint
 from gateway.quotas import Quotas, show_limits
 from gateway.reception import House
 from gateway.record import Journal
+from gateway.responses.routes import RUNNER, add_responses
+from gateway.responses.store import ResponseStore
 from gateway.settings import GatewaySettings
 from mesh.background import background
 from mesh.fleet import Fleet
@@ -49,11 +51,13 @@ def build_app(
     settings: GatewaySettings,
     gatekeeper: Gatekeeper | None = None,
     quotas: Quotas | None = None,
+    responses: ResponseStore | None = None,
 ) -> web.Application:
     """Return the application; it is run by ``serve``, which owns limits and error pages.
 
     ``gatekeeper``: one that follows the keys of the mesh; default: one for the settings' keys.
     ``quotas``: those keys' limits.
+    ``responses``: where responses are kept; default: the memory of this process.
     """
     gatekeeper = gatekeeper or Gatekeeper(settings.keys, open=settings.is_open)
     metrics = Metrics(fleet)
@@ -85,6 +89,7 @@ def build_app(
             web.get("/metrics", metrics.get),
         ]
     )
+    add_responses(app, house, responses)
     return app
 
 
@@ -102,16 +107,23 @@ async def serving(app: web.Application, settings: GatewaySettings) -> AsyncItera
     if runner.server is None:
         raise RuntimeError("a runner that is set up has a server")
     listener = Listener(runner.server, settings)
-    try:
-        socket = await _bind(listener, settings)
+    async with background(app[RUNNER].run):
         try:
-            async with background(listener.sweep):
-                yield _address(socket)
+            socket = await _bind(listener, settings)
+            try:
+                async with background(listener.sweep):
+                    yield _address(socket)
+            finally:
+                socket.close()
         finally:
-            socket.close()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await runner.cleanup()
+            with anyio.CancelScope(shield=True):
+                await _drain(app, runner)
+
+
+async def _drain(app: web.Application, runner: web.AppRunner) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(app[RUNNER].drain)
+        await runner.cleanup()
 
 
 async def serve(

@@ -25,14 +25,22 @@ def deadline_ms(headers: Mapping[str, str], default: int) -> int:
 
     A client's own timeout is a hint only: what cannot be read of it is passed over.
     """
-    asked = headers.get(DEADLINE)
-    if asked is not None:
-        return _exact_deadline(asked)
+    if DEADLINE in headers:
+        return exact_deadline_ms(headers, default)
     for name in CLIENT_TIMEOUTS:
         hint = headers.get(name)
         if hint is not None:
             return _hinted_deadline(hint, default)
     return default
+
+
+def exact_deadline_ms(headers: Mapping[str, str], default: int) -> int:
+    """Return the milliseconds that the mesh's own header gives; raises ``BadRequest``.
+
+    For work that goes on when its client has stopped waiting, whose timeout then means nothing.
+    """
+    asked = headers.get(DEADLINE)
+    return default if asked is None else _exact_deadline(asked)
 
 
 def _exact_deadline(text: str) -> int:

@@ -4,7 +4,7 @@ One decode on the way in; the answer's errors and headers on the way out, where 
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -17,7 +17,7 @@ from gateway.auth import Caller, Gatekeeper, credentials
 from gateway.bodies import BodyDecoder, check_encoding, read_body
 from gateway.identity import REQUEST_ID
 from gateway.problems import SAME_NAMES, describe, respond
-from gateway.quotas import METER, Quotas
+from gateway.quotas import METER, Quotas, Stay
 from gateway.rates import Meter
 from gateway.record import Journal, Record
 from gateway.settings import GatewaySettings
@@ -61,15 +61,23 @@ class Opener:
     meter: Meter | None
     size: int
 
+    def stay(self, request: InferRequest, *, weight: int = 0) -> AbstractAsyncContextManager[Stay]:
+        """Reserve what a request may take; ``weight``: bytes that it has beside its body's."""
+        return self.quotas.stay(self.caller, self.meter, request, self.size + weight)
+
     @asynccontextmanager
     async def open(self, request: InferRequest) -> AsyncIterator[Answer]:
         """Answer a request; leaving cancels what still runs (raises as ``Router.open``)."""
-        async with (
-            self.quotas.stay(self.caller, self.meter, request, self.size) as stay,
-            self.router.open(stay.request) as answer,
-        ):
-            stay.follow(answer)
+        async with self.stay(request) as stay, answering(self.router, stay) as answer:
             yield answer
+
+
+@asynccontextmanager
+async def answering(router: Router, stay: Stay) -> AsyncIterator[Answer]:
+    """Answer a request for which there is a reservation."""
+    async with router.open(stay.request) as answer:
+        stay.follow(answer)
+        yield answer
 
 
 @dataclass(frozen=True)

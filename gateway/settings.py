@@ -44,6 +44,10 @@ class GatewaySettings:
     """A silent stream gets a comment this often, which keeps proxies from cutting it."""
     drain_timeout: float = 30.0
     """How long running requests may take to finish when the gateway stops."""
+    response_ttl: float = 30 * 24 * 3600.0
+    """How long responses of ``/v1/responses`` can be retrieved and continued."""
+    max_response: int = MEBIBYTE
+    """Largest response that is stored, its input included."""
 
     @property
     def is_open(self) -> bool:

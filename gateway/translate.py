@@ -51,7 +51,7 @@ def to_infer(body: ChatRequest, terms: Terms) -> InferRequest:
         tool_choice=_tool_choice(body, tools),
         parallel_tool_calls=body.parallel_tool_calls if tools else None,
         response_format=output_format(body),
-        template=_template(body),
+        template=template_variables(body.chat_template_kwargs, body.reasoning_effort),
         cache_prompt=body.cache_prompt is not False,
     )
 
@@ -129,17 +129,17 @@ def _tool_choice(body: ChatRequest, tools: tuple[dict[str, Any], ...]) -> Any:
     return choice
 
 
-def _template(body: ChatRequest) -> dict[str, Any] | None:
+def template_variables(given: dict[str, Any] | None, effort: str | None) -> dict[str, Any] | None:
     """Return the variables for the model's chat template.
 
     ``reasoning_effort`` is a variable of templates that know degrees; "none" also sets the switch
     that the others have.
     """
-    variables = dict(body.chat_template_kwargs or {})
+    variables = dict(given or {})
     check_depth(variables, "chat_template_kwargs")
-    if body.reasoning_effort is not None:
-        variables.setdefault("reasoning_effort", body.reasoning_effort)
-        if body.reasoning_effort == "none":
+    if effort is not None:
+        variables.setdefault("reasoning_effort", effort)
+        if effort == "none":
             variables.setdefault("enable_thinking", False)
     return variables or None
 

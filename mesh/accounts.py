@@ -108,8 +108,10 @@ GATEWAY_STORAGE = (
     *storage.reading(Store.KEYS),
     *storage.reading(Store.SPENDING),
     storage.writing(Store.SPENDING),
+    storage.looking_up(Store.RESPONSES),
+    storage.writing(Store.RESPONSES),
 )
-"""What ``Account.STORE`` serves to the gateways' accounts, so that they share keys and budgets."""
+"""What ``Account.STORE`` serves to the gateways' accounts, so that they share all of this."""
 
 GATEWAY_ACCOUNTS = (Account.EDGE, Account.APP)
 

@@ -17,6 +17,8 @@ class Store(StrEnum):
     """API keys, as digests."""
     SPENDING = "mesh_spending"
     """What API keys have spent in the cloud today."""
+    RESPONSES = "mesh_responses"
+    """Conversations of ``/v1/responses``."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,13 @@ def reading(store: str) -> tuple[Service, ...]:
     be imported: where JetStream is off, the server itself answers that, and says that it is off.
     """
     direct = subjects.stream_api("DIRECT.GET", subjects.bucket_stream(store))
-    return (
-        Service(f"{direct}.{subjects.bucket_entries(store)}"),
-        Service(direct, many=True),
-    )
+    return (looking_up(store), Service(direct, many=True))
+
+
+def looking_up(store: str) -> Service:
+    """Return what reading single entries takes, by keys that the reader has to know."""
+    direct = subjects.stream_api("DIRECT.GET", subjects.bucket_stream(store))
+    return Service(f"{direct}.{subjects.bucket_entries(store)}")
 
 
 def writing(store: str) -> Service:

@@ -36,6 +36,11 @@ async def ask_otherwise(mesh: Mesh) -> None:
     prompt, key = {"prompt": [f"{CANARY} says hi", "b"]}, {"Authorization": f"Bearer {KEY}"}
     assert (await post(mesh, "completions", prompt, **key))[0] == 200
     assert (await post(mesh, "completions", prompt | {"suffix": CANARY}, **key))[0] == 400
+    said = {"input": f"{CANARY} says hi"}
+    for how in ("store", "stream", "background"):
+        assert (await post(mesh, "responses", said | {how: True}, **key))[0] == 200
+    for wrong in ({"previous_response_id": "resp_0"}, {"tools": [{"type": CANARY}]}):
+        assert (await post(mesh, "responses", said | wrong, **key))[0] == 400
     message = {"messages": [{"role": "user", "content": f"{CANARY} says hi"}], "max_tokens": 3}
     for sent, status in ((KEY, 200), (f"sk-wrong-{CANARY}", 401)):
         assert (await post(mesh, "messages", message, **{"x-api-key": sent}))[0] == status

@@ -17,6 +17,7 @@ from schemas.anthropic.messages import MessagesRequest
 from schemas.openai import ModelBody
 from schemas.openai.chat import ChatRequest
 from schemas.openai.completions import CompletionRequest
+from schemas.openai.responses import ResponsesRequest
 from tests.support.gateway import running_mesh
 
 HELLO = {"messages": [{"role": "user", "content": "hi"}]}
@@ -34,7 +35,9 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["role", "content", "type", "text", "function", "name", "schema"])
+            st.sampled_from(
+                ["role", "content", "type", "text", "function", "name", "schema", "id", "output"]
+            )
             | st.text(max_size=4),
             inner,
             max_size=3,
@@ -82,6 +85,7 @@ def corpus(kind: type[ModelBody], plain: dict[str, Any], examples: int) -> list[
         ("chat/completions", ChatRequest, HELLO, EXAMPLES),
         ("completions", CompletionRequest, {"prompt": "hi"}, EXAMPLES // 4),
         ("messages", MessagesRequest, HELLO, EXAMPLES // 4),
+        ("responses", ResponsesRequest, {"input": "hi", "max_output_tokens": 1}, EXAMPLES // 4),
     ],
 )
 async def test_no_body_is_a_server_error(

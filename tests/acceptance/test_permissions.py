@@ -35,9 +35,9 @@ KEEPING = [
     service.subject.replace(">", "key") for store in Store for service in storage.keeping(store)
 ]
 STORED = [*READING, *KEEPING]
-NOT_A_GATEWAYS = [
-    subject for subject in KEEPING if subject != subjects.bucket_entry(Store.SPENDING, "key")
-]
+A_GATEWAYS = [subjects.bucket_entry(store, "key") for store in (Store.SPENDING, Store.RESPONSES)]
+LISTING_RESPONSES = subjects.stream_api("DIRECT.GET", subjects.bucket_stream(Store.RESPONSES))
+NOT_A_GATEWAYS = [LISTING_RESPONSES, *(each for each in KEEPING if each not in A_GATEWAYS)]
 
 MAY_NOT_PUBLISH: dict[Role, list[str]] = {
     Role.SYS: [*ADVERTS, *WORK, *ASK, "$SYS.ACCOUNT.APP.CONNECT", *STORED, *INBOXES],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.app import Address, build_app, serving
+from gateway.responses.store import ResponseStore
 from gateway.settings import GatewaySettings
 from mesh.fleet import Fleet
 from mesh.router import Router, RouterSettings
@@ -17,11 +18,15 @@ from workers.scripted import ScriptedSettings
 
 @asynccontextmanager
 async def gateway_of(
-    router: Router, fleet: Fleet, settings: GatewaySettings | None = None
+    router: Router,
+    fleet: Fleet,
+    settings: GatewaySettings | None = None,
+    responses: ResponseStore | None = None,
 ) -> AsyncIterator[Address]:
-    """Serve a gateway on a free port."""
+    """Serve a gateway on a free port; ``responses``: where it keeps them."""
     settings = replace(settings or GatewaySettings(drain_timeout=2), port=0)
-    async with serving(build_app(router, fleet, settings), settings) as address:
+    app = build_app(router, fleet, settings, responses=responses)
+    async with serving(app, settings) as address:
         yield address
 
 

@@ -1,0 +1,1 @@
+"""OpenAI's Responses API: conversations that the mesh keeps, over the same router as all else."""
