@@ -13,6 +13,7 @@ from cli.options import (
     GatewayOptions,
     LifeOptions,
     LogOptions,
+    PriceOptions,
     StateOptions,
     UsageError,
 )
@@ -20,7 +21,9 @@ from cli.readiness import Announcer
 from gateway.aliases import Aliases
 from gateway.app import build_app, serving
 from gateway.auth import ApiKey
+from gateway.bus_requests import BUS_REQUESTS
 from gateway.headers import limit_policy
+from gateway.prices import Prices
 from gateway.problems import Forbidden
 from gateway.settings import GatewaySettings
 from mesh.accounts import Role
@@ -32,6 +35,7 @@ from mesh.placement import Limits
 from mesh.router import Router, RouterSettings
 from mesh.service import InferService
 from mesh.settings import Address, is_loopback
+from mesh.tracing import tracing
 from schemas.inference import Policy
 
 log = structlog.get_logger("mesh.gateway")
@@ -40,6 +44,7 @@ log = structlog.get_logger("mesh.gateway")
 def gateway(
     *,
     options: GatewayOptions = GatewayOptions(),
+    prices: PriceOptions = PriceOptions(),
     bus: BusOptions = BusOptions(),
     state: StateOptions = StateOptions(),
     life: LifeOptions = LifeOptions(),
@@ -48,11 +53,11 @@ def gateway(
     """Run the HTTP gateway: OpenAI clients need nothing but its base URL."""
     role = Role.EDGE_GATEWAY if options.policy is Policy.EDGE_ONLY else Role.GATEWAY
     way = bus_settings(bus, state.state, role, "mesh-gateway")
-    serve = functools.partial(_serve, way, _settings(options, life), _routing(options))
+    serve = functools.partial(_serve, way, _settings(options, prices, life), _routing(options))
     run_role(serve, life, log)
 
 
-def _settings(options: GatewayOptions, life: LifeOptions) -> GatewaySettings:
+def _settings(options: GatewayOptions, prices: PriceOptions, life: LifeOptions) -> GatewaySettings:
     return GatewaySettings(
         host=options.http.host,
         port=options.http.port,
@@ -61,6 +66,11 @@ def _settings(options: GatewayOptions, life: LifeOptions) -> GatewaySettings:
         policy=options.policy,
         default_deadline_ms=options.default_deadline_ms,
         drain_timeout=life.drain_timeout,
+        prices=Prices(
+            usd_per_million_in=prices.usd_per_million_in,
+            usd_per_million_out=prices.usd_per_million_out,
+        ),
+        access_log=options.access_log,
     )
 
 
@@ -107,11 +117,12 @@ async def _serve(
     await check_listener("--http", Address(settings.host, settings.port))
     if not (settings.keys or is_loopback(settings.host)):
         log.warning("gateway.open", host=settings.host, advice="anybody may ask: give --api-keys")
-    async with connect(way) as bus:
+    async with tracing("mesh-gateway") as tracer, connect(way) as bus:
         fleet = Fleet()
-        router = Router(bus, fleet, routing)
-        service = InferService(bus, router, functools.partial(_cap, settings.policy))
-        app = build_app(router, fleet, settings)
+        router = Router(bus, fleet, routing, tracer=tracer)
+        app = build_app(router, fleet, settings, tracer)
+        cap = functools.partial(_cap, settings.policy)
+        service = InferService(bus, router, cap, app[BUS_REQUESTS].follow)
         async with background(router.run, service.run), serving(app, settings) as address:
             announcer.ready(address.url, f"{address.host}:{address.port}")
             await stop.asked.wait()

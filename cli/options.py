@@ -182,6 +182,8 @@ class GatewayOptions:
     """Requests waiting for a model from which the cloud is asked; default: the model's slots."""
     max_wait: NonNegativeFloat = 5.0
     """Seconds to wait for the edge before the cloud is asked; at most a quarter of the deadline."""
+    access_log: bool = True
+    """Log a line per HTTP request: who asked for what and how it went, never what was said."""
     api_keys: Path | None = None
     """File of [TENANT=]KEY[@POLICY] lines, KEY plain or sha256:HEX; default: anybody may ask."""
 
@@ -201,19 +203,34 @@ class UpstreamOptions:
     """Calls to it at the same time."""
 
 
+@group("Prices")
+@dataclass(frozen=True, kw_only=True)
+class PriceOptions:
+    """What the cloud charges."""
+
+    usd_per_million_in: NonNegativeFloat = 0.0
+    """Price of a million prompt tokens."""
+    usd_per_million_out: NonNegativeFloat = 0.0
+    """Price of a million answer tokens."""
+
+
 @group("Budget")
 @dataclass(frozen=True, kw_only=True)
-class BudgetOptions:
+class BudgetOptions(PriceOptions):
     """What a cloud worker may spend; reserved before each call."""
 
     cap_tokens_per_day: NonNegativeInt | None = None
     """Tokens per UTC day."""
     cap_usd_per_day: NonNegativeFloat | None = None
     """US dollars per UTC day; needs the prices."""
-    usd_per_million_in: NonNegativeFloat = 0.0
-    """Price of a million prompt tokens."""
-    usd_per_million_out: NonNegativeFloat = 0.0
-    """Price of a million answer tokens."""
+
+    @property
+    def prices(self) -> PriceOptions:
+        """The prices alone, as `mesh gateway` takes them."""
+        return PriceOptions(
+            usd_per_million_in=self.usd_per_million_in,
+            usd_per_million_out=self.usd_per_million_out,
+        )
 
 
 @group("Cloud")

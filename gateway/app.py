@@ -10,7 +10,9 @@ from aiohttp import web
 from anyio.abc import TaskStatus
 
 from gateway import embeddings, rerank
+from gateway.access import AccessLog
 from gateway.auth import Gatekeeper
+from gateway.bus_requests import BUS_REQUESTS, BusRequests
 from gateway.chat import ChatEndpoint
 from gateway.health import HealthEndpoint
 from gateway.listener import Listener
@@ -19,9 +21,11 @@ from gateway.models import ModelsEndpoint
 from gateway.reception import House
 from gateway.record import Journal
 from gateway.settings import GatewaySettings
+from gateway.tally import Tally
 from mesh.background import background
 from mesh.fleet import Fleet
 from mesh.router import Router
+from mesh.tracing import Tracer, Unrecorded
 
 BACKLOG = 1024
 """Connections the kernel holds until they are accepted."""
@@ -40,21 +44,31 @@ class Address(NamedTuple):
         return f"http://{host}:{self.port}/v1"
 
 
-def build_app(router: Router, fleet: Fleet, settings: GatewaySettings) -> web.Application:
+def build_app(
+    router: Router,
+    fleet: Fleet,
+    settings: GatewaySettings,
+    tracer: Tracer | None = None,
+) -> web.Application:
     """Return the application; it is run by ``serve``, which owns limits and error pages."""
     gatekeeper = Gatekeeper(settings.keys)
-    metrics = Metrics(fleet)
+    metrics = Metrics(fleet, router, settings.prices)
+    tally = Tally(settings.prices)
+    journal = Journal(metrics, tally)
     house = House(
         router=router,
         fleet=fleet,
         gatekeeper=gatekeeper,
-        journal=Journal(metrics),
+        journal=journal,
         settings=settings,
+        tracer=tracer or Unrecorded(),
     )
     chat = ChatEndpoint(house)
     models = ModelsEndpoint(fleet=fleet, gatekeeper=gatekeeper, settings=settings)
     health = HealthEndpoint(fleet)
-    app = web.Application()
+    log = AccessLog() if settings.access_log else None
+    app = web.Application(middlewares=[log.follow] if log else [])
+    app[BUS_REQUESTS] = BusRequests(journal, house.tracer, log)
     app.add_routes(
         [
             web.post("/v1/chat/completions", chat.post),

@@ -41,13 +41,13 @@ class ChatStream:
         return await self._events.end()
 
     async def _write(self, frame: Delta) -> None:
+        self._record.output()
         if not self._opened:
             await self._open()
         await self._events.send(self._encoder.delta(frame))
 
     async def _open(self) -> None:
         self._opened = True
-        self._record.output_began()
         await self._start()
         for event in self._encoder.opening():
             await self._events.send(event)
@@ -64,8 +64,8 @@ class ChatStream:
             await self._events.ping()
 
     async def _complete(self, frame: Done) -> None:
-        self._record.usage = frame.usage
         if not self._opened:
+            self._record.output_began()
             await self._open()
         for event in self._encoder.closing(frame):
             await self._events.send(event)

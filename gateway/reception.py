@@ -18,13 +18,14 @@ from gateway.auth import Gatekeeper
 from gateway.bodies import BodyDecoder, check_encoding, read_body
 from gateway.identity import REQUEST_ID
 from gateway.problems import describe, respond
-from gateway.record import Journal, Record
+from gateway.record import RECORD, Journal, Record
 from gateway.settings import GatewaySettings
 from gateway.translate import Terms
 from mesh.answer import Answer
 from mesh.errors import MeshError
 from mesh.fleet import Fleet
 from mesh.router import Router
+from mesh.tracing import Kind, Tracer
 from schemas.inference import Completion, InferRequest
 from schemas.openai import Body, ModelBody
 
@@ -45,6 +46,7 @@ class House:
     gatekeeper: Gatekeeper
     journal: Journal
     settings: GatewaySettings
+    tracer: Tracer
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,25 @@ class Reception(Generic[B]):
     @asynccontextmanager
     async def visit(self, request: web.Request) -> AsyncIterator[Visit[B]]:
         """Follow one request from its arrival to its end; leaving cancels what still runs."""
-        request_id = request[REQUEST_ID]
-        bind_contextvars(request_id=request_id)
-        house = self._house
-        with house.journal.record(request_id) as record:
+        with self._record(request) as record:
             body, infer = await self._read(request, record)
-            async with house.router.open(infer) as answer:
-                try:
-                    yield Visit(body, answer, record)
-                finally:
-                    record.route = answer.route
+            async with self._house.router.open(infer) as answer:
+                record.answer = answer
+                yield Visit(body, answer, record)
+
+    def _record(self, request: web.Request) -> Record:
+        """Begin the record of a request, as a part of its caller's trace if there is one."""
+        request_id, parent = request[REQUEST_ID], headers.trace_of(request.headers)
+        span = self._house.tracer.span(f"POST {request.path}", Kind.SERVER, parent, {})
+        bind_contextvars(request_id=request_id, trace_id=span.context.trace_id)
+        record = request[RECORD] = self._house.journal.record(request_id, span)
+        return record
 
     async def _read(self, request: web.Request, record: Record) -> tuple[B, InferRequest]:
         """Turn the HTTP request into one of the mesh; who asks is settled first."""
         settings, sent = self._house.settings, request.headers
         caller = self._house.gatekeeper.identify(sent.get("Authorization"))
+        record.tenant = caller.tenant
         policy = headers.policy(sent, caller, settings.policy)
         deadline_ms = headers.deadline_ms(sent, settings.default_deadline_ms)
         check_encoding(sent)
@@ -96,6 +102,8 @@ class Reception(Generic[B]):
             tenant=caller.tenant,
             policy=policy,
             deadline_ms=deadline_ms,
+            traceparent=record.trace.header,
+            tracestate=headers.state_of(sent),
         )
         return body, self._translate(body, terms)
 
@@ -122,7 +130,6 @@ class WholeEndpoint(Generic[B]):
 
     async def _write(self, visit: Visit[B]) -> bytes:
         completion = await visit.answer.completion()
-        visit.record.usage = completion.usage
         return _encode(self._compose(completion, visit.body))
 
 

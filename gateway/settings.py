@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from gateway.aliases import Aliases
 from gateway.auth import ApiKey
+from gateway.prices import Prices
 from schemas.inference import Policy
 
 MEBIBYTE = 1024 * 1024
@@ -40,3 +41,9 @@ class GatewaySettings:
     """A silent stream gets a comment this often, which keeps proxies from cutting it."""
     drain_timeout: float = 30.0
     """How long running requests may take to finish when the gateway stops."""
+    prices: Prices = field(default_factory=Prices)
+    """What the cloud charges, for the sums of what was spent and what was not."""
+    access_log: bool = True
+    """Whether each HTTP request gets a line in the log."""
+    max_watchers: int = 64
+    """Dashboards that are served at a time."""

@@ -47,7 +47,7 @@ async def test_a_canary_is_never_seen_again(
             assert CANARY not in (await send_raw(mesh.address, broken.encode())).decode()
             async with (
                 aiohttp.ClientSession() as session,
-                session.get(f"{mesh.url}/metrics") as answer,
+                session.get(f"{mesh.url}/metrics?key={CANARY}") as answer,
             ):
                 metrics = await answer.text()
     finally:
@@ -82,6 +82,6 @@ async def test_metrics_count_what_was_answered(tmp_path: Path) -> None:
         'mesh_request_duration_seconds_count{model="scripted",tier="edge"} 2.0',
         "mesh_requests_in_flight 0.0",
         'mesh_workers{tier="edge"} 1.0',
-        'mesh_slots{model="scripted"} 4.0',
+        'mesh_slots{model="scripted",tier="edge"} 4.0',
     }
     assert expected <= set(lines)
