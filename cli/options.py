@@ -203,7 +203,7 @@ class UpstreamOptions:
     """Calls to it at the same time."""
 
 
-@group("Prices")
+@group("Budget")
 @dataclass(frozen=True, kw_only=True)
 class PriceOptions:
     """What the cloud charges."""
