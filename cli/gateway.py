@@ -71,6 +71,7 @@ def _settings(options: GatewayOptions, prices: PriceOptions, life: LifeOptions) 
             usd_per_million_out=prices.usd_per_million_out,
         ),
         access_log=options.access_log,
+        dashboard=options.dashboard,
     )
 
 

@@ -184,6 +184,8 @@ class GatewayOptions:
     """Seconds to wait for the edge before the cloud is asked; at most a quarter of the deadline."""
     access_log: bool = True
     """Log a line per HTTP request: who asked for what and how it went, never what was said."""
+    dashboard: bool = True
+    """Serve the live page at /; where keys are configured it asks for one."""
     api_keys: Path | None = None
     """File of [TENANT=]KEY[@POLICY] lines, KEY plain or sha256:HEX; default: anybody may ask."""
 

@@ -14,6 +14,8 @@ from gateway.access import AccessLog
 from gateway.auth import Gatekeeper
 from gateway.bus_requests import BUS_REQUESTS, BusRequests
 from gateway.chat import ChatEndpoint
+from gateway.dashboard.endpoint import Dashboard
+from gateway.dashboard.snapshot import Photographer
 from gateway.health import HealthEndpoint
 from gateway.listener import Listener
 from gateway.metrics import Metrics
@@ -81,6 +83,9 @@ def build_app(
             web.get("/metrics", metrics.get),
         ]
     )
+    if settings.dashboard:
+        photographer = Photographer(fleet, router, tally)
+        Dashboard(photographer, house).add_to(app)
     return app
 
 

@@ -45,5 +45,7 @@ class GatewaySettings:
     """What the cloud charges, for the sums of what was spent and what was not."""
     access_log: bool = True
     """Whether each HTTP request gets a line in the log."""
+    dashboard: bool = True
+    """Whether there is a page at `/`."""
     max_watchers: int = 64
     """Dashboards that are served at a time."""

@@ -269,7 +269,9 @@ class Router:
                 span.end(tried.outcome, _facts(tried, answer) if span.is_recorded else {})
 
     def _count(self, seat: Seat, delta: Delta) -> None:
-        self.written[seat.node.key[0]] += len(delta.ids) or 1
+        tokens = len(delta.ids) or 1
+        seat.node.written += tokens
+        self.written[seat.node.key[0]] += tokens
 
     @contextmanager
     def _line_up(

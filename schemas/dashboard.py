@@ -9,7 +9,11 @@ from schemas.fleet import ModelState, Tier
 from schemas.wire import Message
 
 
-class ModelView(Message, frozen=True, kw_only=True, omit_defaults=False):
+class Shown(Message, frozen=True, kw_only=True, omit_defaults=False):
+    """A record whose every field is sent: a page should not have to know defaults."""
+
+
+class ModelView(Shown, frozen=True, kw_only=True):
     """One model on one worker, as it advertises it; rates in tokens/s of one sequence."""
 
     name: str
@@ -23,25 +27,34 @@ class ModelView(Message, frozen=True, kw_only=True, omit_defaults=False):
     detail: str = ""
 
 
-class WorkerView(Message, frozen=True, kw_only=True, omit_defaults=False):
-    """One live worker; ``memory_free`` in bytes."""
+class WorkerView(Shown, frozen=True, kw_only=True):
+    """One live worker.
+
+    memory_free: bytes. tokens_per_second: output that came in through this gateway.
+    """
 
     name: str
     tier: Tier
     draining: bool = False
     memory_free: int = 0
+    tokens_per_second: float = 0.0
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     models: tuple[ModelView, ...] = ()
 
 
-class LineView(Message, frozen=True, kw_only=True, omit_defaults=False):
-    """Requests in line for a model."""
+class ModelTotal(Shown, frozen=True, kw_only=True):
+    """One model over all workers, and how many requests stand in line for it here."""
 
-    model: str
-    waiting: int
+    name: str
+    edge: bool
+    cloud: bool
+    workers: int
+    slots: int
+    free: int
+    waiting: int = 0
 
 
-class FlowView(Message, frozen=True, kw_only=True, omit_defaults=False):
+class FlowView(Shown, frozen=True, kw_only=True):
     """What has gone through one tier since the gateway started.
 
     tokens_per_second: output of the last seconds. usd: what it cost, or, at the edge, would have.
@@ -55,7 +68,7 @@ class FlowView(Message, frozen=True, kw_only=True, omit_defaults=False):
     usd: float = 0.0
 
 
-class FailureView(Message, frozen=True, kw_only=True, omit_defaults=False):
+class FailureView(Shown, frozen=True, kw_only=True):
     """A request that failed: when, why, for which model; never what it said."""
 
     at: float
@@ -63,19 +76,20 @@ class FailureView(Message, frozen=True, kw_only=True, omit_defaults=False):
     model: str
 
 
-class Snapshot(Message, frozen=True, kw_only=True, omit_defaults=False):
+class Snapshot(Shown, frozen=True, kw_only=True):
     """The state of one gateway.
 
-    uptime: seconds. refused: requests that no worker accepted. fallbacks: requests that the cloud
-    answered, by reason. priced: whether the cloud's prices are known, without which ``usd`` is 0.
-    failures: the latest, newest first.
+    uptime: seconds. workers: the first of them, ``more_workers`` are left out. refused: requests
+    that no worker accepted. fallbacks: requests that the cloud answered, by reason. priced: whether
+    the cloud's prices are known, without which ``usd`` is 0. failures: the latest, newest first.
     """
 
     at: float
     version: str
     uptime: float
     workers: tuple[WorkerView, ...] = ()
-    lines: tuple[LineView, ...] = ()
+    more_workers: int = 0
+    models: tuple[ModelTotal, ...] = ()
     in_flight: int = 0
     edge: FlowView = FlowView()
     cloud: FlowView = FlowView()
