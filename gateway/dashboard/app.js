@@ -8,12 +8,12 @@ const find = (id) => document.getElementById(id);
 const history = [];
 
 const REASONS = {
-  no_model: "no edge worker has the model",
-  deadline: "the edge would have been too late",
+  no_model: "no edge worker has it",
+  deadline: "too late at the edge",
   queue_depth: "the line was too long",
   wait: "the wait was too long",
-  hedge: "the edge had said nothing yet",
-  edge_failed: "the edge had failed",
+  hedge: "the edge stayed silent",
+  edge_failed: "the edge failed",
 };
 
 function write(id, text) {
@@ -93,8 +93,11 @@ function showFleet(now) {
   write("fleet-count", count === 1 ? "1 worker" : count ? `${count} workers` : "");
   find("nobody").hidden = count > 0;
   find("fleet").hidden = count === 0;
+  const lines = now.models.filter((model) => model.waiting);
+  find("lines").hidden = lines.length === 0;
+  write("lines", `In line: ${lines.map((model) => `${model.name} ${whole(model.waiting)}`).join(", ")}`);
   find("fleet-more").hidden = now.more_workers === 0;
-  write("fleet-more", `and ${now.more_workers} more`);
+  write("fleet-more", `and ${now.more_workers} more workers`);
   if (changed("fleet", now.workers)) {
     find("fleet").tBodies[0].replaceChildren(...now.workers.flatMap(rows));
   }
@@ -151,8 +154,8 @@ function showFlow(now) {
     ways.push({ kind: "cloud", count, title: "cloud", detail: REASONS[reason] ?? reason });
   }
   const asked = now.cloud.requests - reasons.reduce((sum, [, count]) => sum + count, 0);
-  ways.push({ kind: "cloud", count: asked, title: "cloud", detail: "the request asked for it" });
-  ways.push({ kind: "none", count: now.refused, title: "nowhere", detail: "refused, or given up in line" });
+  ways.push({ kind: "cloud", count: asked, title: "cloud", detail: "asked for by the request" });
+  ways.push({ kind: "none", count: now.refused, title: "nowhere", detail: "refused, or gave up waiting" });
   const shown = ways.filter((way) => way.count > 0);
   if (!changed("flow", shown)) return;
   for (const way of shown) way.title = `${whole(way.count)} · ${way.title}`;

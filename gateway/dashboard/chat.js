@@ -6,6 +6,7 @@ import { element } from "./draw.js";
 const find = (id) => document.getElementById(id);
 const turns = [];
 let running = null;
+let offered = "";
 
 export function setUpChat(askForKey) {
   const form = find("ask"), prompt = find("prompt");
@@ -30,12 +31,13 @@ export function setUpChat(askForKey) {
 // Offers the models of the fleet, and keeps the one that was chosen.
 export function offerModels(names) {
   const select = find("model");
-  const offered = [...select.options].map((option) => option.value);
-  if (offered.join("\n") === names.join("\n")) return;
+  if (offered === names.join("\n")) return;
+  offered = names.join("\n");
   const chosen = select.value;
-  select.replaceChildren(...names.map((name) => new Option(name, name)));
+  const options = names.map((name) => new Option(name, name));
+  select.replaceChildren(...(names.length ? options : [new Option("none yet", "")]));
   if (names.includes(chosen)) select.value = chosen;
-  find("send").disabled = names.length === 0;
+  select.disabled = find("send").disabled = names.length === 0;
 }
 
 async function ask(text, askForKey) {
@@ -51,8 +53,12 @@ async function ask(text, askForKey) {
     const answer = await stream(turn, note, running.signal);
     turns.push({ role: "assistant", content: answer });
   } catch (error) {
-    if (error.name === "AbortError") note.append("stopped");
-    else turn.classList.add("failed"), (note.textContent = ""), turn.append(error.message);
+    if (error.name === "AbortError") {
+      note.append("stopped");
+    } else {
+      turn.classList.add("failed");
+      turn.append(element("span", { textContent: error.message }));
+    }
     if (error.status === 401) askForKey();
   } finally {
     running = null;

@@ -25,18 +25,16 @@ export function drawTrace(svg, history) {
   const floor = line(() => 0).reverse();
   const edge = line((at) => at.edge);
   const both = line((at) => at.edge + at.cloud);
-  const parts = [shape("line", { x1: 0, x2: 600, y1: y(top), y2: y(top) })];
-  if (history.some((at) => at.cloud > 0)) {
-    parts.push(shape("path", { class: "cloud", d: area(both, [...edge].reverse()) }));
-  }
-  if (history.some((at) => at.edge > 0)) {
-    parts.push(shape("path", { class: "edge", d: area(edge, floor) }));
-  }
+  const parts = [];
+  const add = (kind, there, back) => parts.push(
+    shape("path", { class: `${kind} wash`, d: `M${there.join("L")}L${back.join("L")}Z` }),
+    shape("path", { class: kind, d: `M${there.join("L")}` }));
+  if (history.some((at) => at.cloud > 0)) add("cloud", both, [...edge].reverse());
+  if (history.some((at) => at.edge > 0)) add("edge", edge, floor);
+  if (parts.length) parts.unshift(shape("line", { x1: 0, x2: 600, y1: y(top), y2: y(top) }));
   svg.replaceChildren(...parts);
   return top;
 }
-
-const area = (there, back) => `M${there.join("L")}L${back.join("L")}Z`;
 
 function niceTop(value) {
   const unit = 10 ** Math.floor(Math.log10(value));

@@ -48,8 +48,9 @@ class Feed:
     async def follow(self) -> AsyncIterator[bytes]:
         """Yield a snapshot at once, and then one each second until the feed is closed."""
         while not self._closed.is_set():
-            yield self._fresh()
-            with anyio.move_on_after(self._made_at + EVERY - self._clock()):
+            snapshot, due = self._fresh(), self._made_at + EVERY
+            yield snapshot
+            with anyio.move_on_after(due - self._clock()):
                 await self._closed.wait()
 
     def close(self) -> None:
