@@ -270,6 +270,18 @@ class ChatOptions:
     """Tokens per answer at most."""
 
 
+@group("Top")
+@dataclass(frozen=True, kw_only=True)
+class TopOptions:
+    """Which gateway to look at."""
+
+    gateway_url: Annotated[str | None, Parameter(name=("--gateway-url", "--gateway"))] = None
+    """Gateway whose queue, flow and failures to show; default: that of the mesh in the state
+    folder."""
+    gateway_key_env: str | None = None
+    """Name of the environment variable that holds an API key of the gateway."""
+
+
 @group("Output")
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
@@ -284,7 +296,7 @@ def keys() -> frozenset[str]:
     groups: list[type[Any]] = [
         StateOptions, LogOptions, LifeOptions, BrokerOptions, BusOptions, EngineOptions,
         WorkerOptions, GatewayOptions, UpstreamOptions, BudgetOptions, CloudOptions, ChatOptions,
-        OutputOptions,
+        OutputOptions, TopOptions,
     ]  # fmt: skip
     return frozenset(flag(item) for kind in groups for item in fields(kind))
 

@@ -15,7 +15,7 @@ OK: Final = answer.OK
 DISCONNECTED: Final = "disconnected"
 """The client went away before its answer was complete."""
 REFUSED: Final = "refused"
-"""The HTTP request was refused before it meant anything to the mesh."""
+"""The HTTP request was refused before it meant anything to the mesh, for no reason with a code."""
 CRASHED: Final = "crashed"
 
 OWN_DOING: Final = frozenset({OK, DISCONNECTED})
@@ -56,7 +56,7 @@ def outcome_of(error: BaseException) -> str:
         case MeshError():
             return error.code.value
         case HttpError():
-            return REFUSED
+            return error.code or REFUSED
         case asyncio.CancelledError() | ConnectionError():
             return DISCONNECTED
         case _:

@@ -96,7 +96,7 @@ async def test_a_stream_tells_its_first_token_and_its_size(
 @pytest.mark.parametrize(
     ("key", "fields", "status", "outcome", "tenant"),
     [
-        ("sk-wrong", {}, 401, "refused", ""),
+        ("sk-wrong", {}, 401, "invalid_api_key", ""),
         ("sk-1", {"temperature": 9}, 400, "invalid_request", "acme"),
     ],
 )
