@@ -23,6 +23,7 @@ SHARE_BAR = 24
 SPARK = 60
 """Frames that the trace of the output looks back."""
 SPARKS = " ▁▂▃▄▅▆▇█"
+NOTHING = Snapshot(at=0.0, version="", uptime=0.0)
 LISTED = 6
 """Failures that are listed."""
 
@@ -100,8 +101,13 @@ class Screen:
         self._gateway = gateway
         self._output: deque[float] = deque(maxlen=SPARK)
 
-    def frame(self, now: Snapshot, lost: str = "") -> RenderableType:
-        """Return the whole screen; ``lost``: why the gateway's figures are missing."""
+    def frame(self, now: Snapshot | None, lost: str = "") -> RenderableType:
+        """Return the whole screen; ``lost``: why the gateway's figures are missing.
+
+        now: ``None`` if nothing at all is known.
+        """
+        if now is None:
+            return self._head(NOTHING, lost)
         has_gateway = bool(self._gateway) and bool(now.version)
         output = sum(worker.tokens_per_second for worker in now.workers)
         if has_gateway:

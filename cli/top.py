@@ -121,10 +121,10 @@ async def _settle(fleet: Fleet | None, feed: GatewayFeed | None) -> None:
                 await feed.tried.wait()
 
 
-def _look(fleet: Fleet | None, feed: GatewayFeed | None) -> Snapshot:
+def _look(fleet: Fleet | None, feed: GatewayFeed | None) -> Snapshot | None:
     told = feed.latest if feed is not None else None
     if fleet is None:
-        return told or Snapshot(at=0, version="", uptime=0)
+        return told
     fleet.prune()
     heard = adverts_only(fleet)
     return heard if told is None else combined(heard, told)

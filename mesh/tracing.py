@@ -6,6 +6,7 @@ nothing is imported, recorded or sent.
 """
 
 import os
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
@@ -19,6 +20,8 @@ from mesh.trace import TraceContext
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 OK: Final = "ok"
+LAST_CALL: Final = 2.0
+"""Seconds for the last spans when the process ends."""
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -103,7 +106,7 @@ async def tracing(service: str, environ: Mapping[str, str] = os.environ) -> Asyn
         yield exporter
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(exporter.shut_down)
+            await exporter.shut_down()
 
 
 class _RecordedSpan:
@@ -144,7 +147,7 @@ class _Exporter:
         # What the environment says comes second in a merge, and wins.
         ours = resources.Resource({"service.name": service})
         told = resources.OTELResourceDetector().detect()
-        self._provider = sdk.TracerProvider(resource=ours.merge(told))
+        self._provider = sdk.TracerProvider(resource=ours.merge(told), shutdown_on_exit=False)
         self._provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("inference-mesh")
 
@@ -160,9 +163,12 @@ class _Exporter:
         )
         return _RecordedSpan(span, self._api.StatusCode.ERROR)
 
-    def shut_down(self) -> None:
-        """Send what is left; bounded by the exporter's own timeout."""
-        self._provider.shutdown()
+    async def shut_down(self) -> None:
+        """Send what is left, unless the collector takes too long."""
+        # A daemon: OpenTelemetry retries for half a minute, and no exit waits for that.
+        last = threading.Thread(target=self._provider.shutdown, daemon=True)
+        last.start()
+        await anyio.to_thread.run_sync(last.join, LAST_CALL)
 
     def _around(self, parent: TraceContext | None) -> Any:
         """Return the context of a parent elsewhere; an empty one makes a span the first."""

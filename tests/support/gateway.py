@@ -10,6 +10,7 @@ from gateway.app import Address, build_app, serving
 from gateway.settings import GatewaySettings
 from mesh.fleet import Fleet
 from mesh.router import Router, RouterSettings
+from mesh.tracing import Tracer
 from tests.support.mesh import broker_in, router_of, scripted_worker
 from workers.agent import Agent
 from workers.scripted import ScriptedSettings
@@ -17,11 +18,14 @@ from workers.scripted import ScriptedSettings
 
 @asynccontextmanager
 async def gateway_of(
-    router: Router, fleet: Fleet, settings: GatewaySettings | None = None
+    router: Router,
+    fleet: Fleet,
+    settings: GatewaySettings | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Address]:
     """Serve a gateway on a free port."""
     settings = replace(settings or GatewaySettings(drain_timeout=2), port=0)
-    async with serving(build_app(router, fleet, settings), settings) as address:
+    async with serving(build_app(router, fleet, settings, tracer), settings) as address:
         yield address
 
 

@@ -11,7 +11,7 @@ EMPTY = Snapshot(at=0, version="1", uptime=5)
 SILENT = Snapshot(at=0, version="", uptime=0)
 
 
-def text(screen: Screen, now: Snapshot, *, lost: str = "", width: int = 100) -> str:
+def text(screen: Screen, now: Snapshot | None, *, lost: str = "", width: int = 100) -> str:
     console = Console(width=width, no_color=True)
     with console.capture() as capture:
         console.print(screen.frame(now, lost))
@@ -91,6 +91,12 @@ def test_a_lost_gateway_is_told_with_the_reason() -> None:
     """What is missing on the screen is explained."""
     shown = text(Screen("http://here:1"), SILENT, lost="asks for a key")
     assert "http://here:1 asks for a key" in shown
+
+
+def test_where_nothing_is_known_nothing_is_claimed() -> None:
+    """An unreachable gateway alone does not mean that there are no workers."""
+    shown = text(Screen("http://here:1"), None, lost="not reachable")
+    assert shown.strip() == "inference-mesh  http://here:1 not reachable"
 
 
 def test_a_narrow_terminal_is_no_error() -> None:
