@@ -1,4 +1,4 @@
-"""Nothing that a user said or signed with leaves the request: not in logs, metrics or errors."""
+"""What a user said or signed with stays in the request: out of logs, metrics, pages and errors."""
 
 import logging
 from pathlib import Path
@@ -28,10 +28,20 @@ async def ask(mesh: Mesh, key: str = KEY, **fields: Any) -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
+async def snapshot(mesh: Mesh) -> str:
+    """Return the first event of the dashboard."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{mesh.url}/dashboard/events", headers=headers) as answer,
+    ):
+        return (await answer.content.readuntil(b"\n\n")).decode()
+
+
 async def test_a_canary_is_never_seen_again(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Prompts and keys show up neither in any log line nor in the metrics."""
+    """Prompts and keys show up in no log line, no metric and on no dashboard."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     logs.configure(logs.LogLevel.DEBUG, logs.LogFormat.JSON)
@@ -47,9 +57,10 @@ async def test_a_canary_is_never_seen_again(
             assert CANARY not in (await send_raw(mesh.address, broken.encode())).decode()
             async with (
                 aiohttp.ClientSession() as session,
-                session.get(f"{mesh.url}/metrics?key={CANARY}") as answer,
+                session.get(f"{mesh.url}/metrics?key={KEY}") as answer,
             ):
                 metrics = await answer.text()
+            shown = await snapshot(mesh)
     finally:
         root.handlers[:], root.level = handlers, level
         structlog.reset_defaults()
@@ -61,6 +72,8 @@ async def test_a_canary_is_never_seen_again(
     assert "says hi" not in logged
     assert f"sk-wrong-{CANARY}" not in logged
     assert CANARY not in metrics
+    assert '"code":"model_not_found"' in shown
+    assert CANARY not in shown
     assert 'mesh_requests_total{model="other",outcome="model_not_found",tier="none"}' in metrics
 
 

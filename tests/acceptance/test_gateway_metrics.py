@@ -1,5 +1,6 @@
 """``GET /metrics`` as Prometheus reads it, after real requests on edge and cloud."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from gateway.app import Address
 from gateway.prices import Prices
 from gateway.settings import GatewaySettings
+from mesh.broker import Broker
 from schemas.fleet import Tier
 from tests.support.gateway import gateway_of
 from tests.support.mesh import broker_in, router_of, scripted_worker
@@ -135,6 +137,48 @@ async def test_who_waits_and_who_goes_away_shows(tmp_path: Path) -> None:
     assert found["mesh_requests_total", "scripted", "disconnected", "edge"] == 1
     assert found["mesh_requests_total", "scripted", "disconnected", "none"] == 1
     assert found["mesh_queue_wait_seconds_sum", "scripted", "none"] > 0.1
+
+
+@asynccontextmanager
+async def leaving_workers(
+    broker: Broker, script: ScriptedSettings, *names: str
+) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
+    """Run workers that vanish without a word when their task is cancelled."""
+
+    async def serve(name: str) -> None:
+        async with scripted_worker(broker, name, settings=script):
+            await asyncio.Event().wait()
+
+    tasks = {name: asyncio.create_task(serve(name)) for name in names}
+    try:
+        yield tasks
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+async def test_an_answer_that_another_worker_goes_on_with_is_a_resume(tmp_path: Path) -> None:
+    """The lost attempt, the one that followed and the resume are all counted; the request is ok."""
+    script = ScriptedSettings(tps=100, tokens=150)
+    async with (
+        broker_in(tmp_path) as broker,
+        leaving_workers(broker, script, "w1", "w2") as workers,
+        router_of(broker, "scripted", workers=2) as (router, fleet),
+        gateway_of(router, fleet) as address,
+        aiohttp.ClientSession() as session,
+    ):
+        turns = [{"role": "user", "content": "count"}]
+        body = {"model": "scripted", "messages": turns, "stream": True}
+        async with session.post(f"{address.url}/chat/completions", json=body) as answer:
+            workers[answer.headers["x-mesh-worker"]].cancel()
+            assert (await answer.read()).endswith(b"data: [DONE]\n\n")
+        found = await figures(address)
+    assert found["mesh_resumes_total", "scripted"] == 1
+    assert found["mesh_requests_total", "scripted", "ok", "edge"] == 1
+    assert found["mesh_attempts_total", "scripted", "ok", "edge"] == 1
+    lost = [key for key in found if key[0] == "mesh_attempts_total" and key[2] != "ok"]
+    assert len(lost) == 1
 
 
 async def test_names_that_clients_make_up_become_no_label(tmp_path: Path) -> None:
