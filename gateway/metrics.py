@@ -4,6 +4,7 @@ A label value never comes straight from a client: models are named only if the f
 so the number of series stays bounded. Children are looked up once and kept.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import prometheus_client
@@ -55,63 +56,14 @@ class Metrics:
     """Counts what the gateway answers."""
 
     def __init__(self, fleet: Fleet, router: Router, prices: Prices) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         # They double the page with every series' birthday, and nobody asks for it.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.requests = Counter(
-            "mesh_requests_total",
-            "Requests that ended, by where they ran and how they ended.",
-            ("tier", "model", "outcome"),
-            registry=registry,
-        )
-        self.in_flight = Gauge(
-            "mesh_requests_in_flight", "Requests being answered now.", registry=registry
-        )
-        self.attempts = Counter(
-            "mesh_attempts_total",
-            "Tries of a request on one worker that ended, by how they ended.",
-            ("tier", "model", "outcome"),
-            registry=registry,
-        )
-        self.resumes = Counter(
-            "mesh_resumes_total",
-            "Answers that another worker went on with where one was lost.",
-            ("model",),
-            registry=registry,
-        )
-        self.fallbacks = Counter(
-            "mesh_fallbacks_total",
-            "Requests the cloud answered, by the reason.",
-            ("reason",),
-            registry=registry,
-        )
-        self.tokens = Counter(
-            "mesh_tokens_total",
-            "Tokens of successful requests: read (prompt) and written (completion).",
-            ("tier", "model", "kind"),
-            registry=registry,
-        )
-        self.cached = Counter(
-            "mesh_cached_tokens_total",
-            "Prompt tokens of successful requests that were known from earlier and not computed.",
-            ("tier", "model"),
-            registry=registry,
-        )
-        self.spent = Counter(
-            "mesh_cloud_spend_usd_total",
-            "US dollars for the cloud's tokens, at the prices the gateway was told.",
-            ("model",),
-            registry=registry,
-        )
-        self.avoided = Counter(
-            "mesh_cloud_spend_avoided_usd_total",
-            "US dollars that the cloud would have taken for what the edge answered.",
-            ("model",),
-            registry=registry,
-        )
-        self._add_times(registry)
-        registry.register(FleetCollector(fleet, router))
-        ProcessCollector(registry=registry)
+        self._add_counts()
+        self._add_money()
+        self._add_times()
+        self.registry.register(FleetCollector(fleet, router))
+        ProcessCollector(registry=self.registry)
         self._fleet, self._prices = fleet, prices
         self._series: dict[tuple[str, str], _Series] = {}
         self._ends: dict[tuple[str, str, str], Counter] = {}
@@ -151,36 +103,44 @@ class Metrics:
             body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE}
         )
 
-    def _add_times(self, registry: CollectorRegistry) -> None:
-        labels = ("tier", "model")
-        self.first_token = Histogram(
-            "mesh_time_to_first_token_seconds",
-            "From a streamed request's arrival to its first output.",
-            labels,
-            buckets=_TTFT_BUCKETS,
-            registry=registry,
-        )
-        self.gap = Histogram(
-            "mesh_inter_token_gap_seconds",
-            "Between two outputs of a stream; tokens of the same 20 ms are one output.",
-            labels,
-            buckets=_GAP_BUCKETS,
-            registry=registry,
-        )
-        self.wait = Histogram(
-            "mesh_queue_wait_seconds",
-            "Time that requests stood in line for a slot; zero for those that found one free.",
-            labels,
-            buckets=_WAIT_BUCKETS,
-            registry=registry,
-        )
-        self.duration = Histogram(
-            "mesh_request_duration_seconds",
-            "From a request's arrival to its end.",
-            labels,
-            buckets=_DURATION_BUCKETS,
-            registry=registry,
-        )
+    def _add_counts(self) -> None:
+        what = "Requests that ended, by where they ran and how they ended."
+        self.requests = self._counter("mesh_requests_total", what, "tier", "model", "outcome")
+        what = "Requests being answered now, those in line among them."
+        self.in_flight = Gauge("mesh_requests_in_flight", what, registry=self.registry)
+        what = "Tries of a request on one worker that ended, by how they ended."
+        self.attempts = self._counter("mesh_attempts_total", what, "tier", "model", "outcome")
+        what = "Answers that another worker went on with where one was lost."
+        self.resumes = self._counter("mesh_resumes_total", what, "model")
+        what = "Requests the cloud answered, by the reason."
+        self.fallbacks = self._counter("mesh_fallbacks_total", what, "reason")
+        what = "Tokens of successful requests: read (prompt) and written (completion)."
+        self.tokens = self._counter("mesh_tokens_total", what, "tier", "model", "kind")
+        what = "Prompt tokens of successful requests that were known and not computed again."
+        self.cached = self._counter("mesh_cached_tokens_total", what, "tier", "model")
+
+    def _add_money(self) -> None:
+        what = "US dollars for the cloud's tokens, at the prices the gateway was told."
+        self.spent = self._counter("mesh_cloud_spend_usd_total", what, "model")
+        what = "US dollars that the cloud would have taken for what the edge answered."
+        self.avoided = self._counter("mesh_cloud_spend_avoided_usd_total", what, "model")
+
+    def _add_times(self) -> None:
+        what = "From a streamed request's arrival to its first output."
+        name = "mesh_time_to_first_token_seconds"
+        self.first_token = self._histogram(name, what, _TTFT_BUCKETS)
+        what = "Between two outputs of a stream; tokens of the same 20 ms are one output."
+        self.gap = self._histogram("mesh_inter_token_gap_seconds", what, _GAP_BUCKETS)
+        what = "Time that requests stood in line for a slot; zero for those that found one free."
+        self.wait = self._histogram("mesh_queue_wait_seconds", what, _WAIT_BUCKETS)
+        what = "From a request's arrival to its end."
+        self.duration = self._histogram("mesh_request_duration_seconds", what, _DURATION_BUCKETS)
+
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(name, what, labels, registry=self.registry)
+
+    def _histogram(self, name: str, what: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, what, ("tier", "model"), buckets=buckets, registry=self.registry)
 
     def _count_tokens(self, series: _Series, tier: Tier | None, model: str, usage: Usage) -> None:
         series.prompt.inc(usage.prompt_tokens)

@@ -53,7 +53,8 @@ function onSnapshot(now) {
   showFleet(now);
   showFlow(now);
   showFailures(now.failures);
-  offerModels(now.models.map((model) => model.name));
+  const edgeFirst = [...now.models].sort((one, other) => other.edge - one.edge);
+  offerModels(edgeFirst.map((model) => model.name));
 }
 
 function showOutput({ edge, cloud }) {

@@ -15,6 +15,7 @@ from mesh.background import background
 from mesh.service import InferService
 from mesh.trace import TraceContext
 from schemas.fleet import Tier
+from schemas.inference import Dispatch
 from schemas.wire import encode
 from tests.support.faulty_upstream import Fault, FaultyUpstream, faulty_upstream
 from tests.support.gateway import gateway_of
@@ -22,6 +23,8 @@ from tests.support.logged import Logged, logged
 from tests.support.mesh import agent_of, broker_in, bus_of, router_of
 from tests.support.requests import chat
 from tests.support.upstream import engine_on
+from workers.engine import Emit, Finish
+from workers.scripted import ScriptedEngine, ScriptedSettings
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = f"00-{TRACE}-{SPAN}-01"
@@ -125,6 +128,30 @@ async def test_every_attempt_has_a_span_of_its_own(
         failures = log.lines("attempt.failed")
         assert [line["trace_id"] for line in failures] == [TRACE] * 2
         assert finished(log)["attempts"] == 2
+
+
+class Crashing(ScriptedEngine):
+    """An engine with a defect."""
+
+    async def generate(self, work: Dispatch, emit: Emit) -> Finish:
+        raise RuntimeError("a defect")
+
+
+async def test_the_worker_s_lines_tell_the_trace_as_well(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever looks for a request's trace finds what happened on the worker, too."""
+    with logged(capfd) as log:
+        async with (
+            broker_in(tmp_path) as broker,
+            agent_of(broker, Crashing(ScriptedSettings(name="spark"))),
+            router_of(broker, "spark") as (router, fleet),
+            gateway_of(router, fleet) as address,
+        ):
+            headers = (("traceparent", GIVEN), ("x-request-id", "req-7"))
+            assert await ask(address, *headers) == 500
+        (line,) = log.lines("attempt.crashed")
+        assert (line["trace_id"], line["request_id"]) == (TRACE, "req-7")
 
 
 async def test_a_plain_bus_client_brings_its_trace_in_the_envelope(tmp_path: Path) -> None:
