@@ -175,7 +175,8 @@ class Connection(web.RequestHandler):
         """Return the answer for what a handler raised, or for what is no HTTP."""
         if isinstance(exc, HttpProcessingError):
             exc = BadRequest("This is not a valid HTTP/1.1 request: " + _reason(exc))
-        expected = isinstance(exc, MeshError | HttpError)
+        # A client that leaves in the middle of a write is no crash of ours.
+        expected = isinstance(exc, MeshError | HttpError | ConnectionError)
         if not expected:
             record = request.get(RECORD)
             _log.error(

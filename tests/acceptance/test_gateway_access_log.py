@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from gateway.app import build_app, serving
 from gateway.auth import ApiKey
@@ -135,6 +136,28 @@ async def test_a_client_that_leaves_is_told_as_such(
             line = await line_of(log)
     assert (line["status"], line["outcome"]) == (499, "disconnected")
     assert line["bytes"] > 0
+
+
+async def test_a_write_to_a_client_that_has_left_is_no_crash(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """It comes at any time, so it leaves no traceback in the log."""
+
+    async def leave(_: web.Request) -> web.StreamResponse:
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    app = web.Application()
+    app.router.add_get("/", leave)
+    settings = GatewaySettings(port=0, drain_timeout=1)
+    with logged(capfd) as log:
+        async with (
+            serving(app, settings) as address,
+            aiohttp.ClientSession() as session,
+            session.get(address.url.removesuffix("v1")),
+        ):
+            pass
+        assert log.lines("request.crashed") == []
+        assert "Traceback" not in log.text
 
 
 async def test_what_is_not_for_the_mesh_is_a_short_line(
