@@ -13,6 +13,7 @@ from cli.options import (
     GatewayOptions,
     LifeOptions,
     LogOptions,
+    PriceOptions,
     StateOptions,
     UsageError,
 )
@@ -20,8 +21,10 @@ from cli.readiness import Announcer
 from gateway.aliases import Aliases
 from gateway.app import build_app, serving
 from gateway.auth import ApiKey, Gatekeeper
+from gateway.bus_requests import BUS_REQUESTS
 from gateway.headers import limit_policy
 from gateway.keyring import Keyring
+from gateway.prices import Prices
 from gateway.problems import Forbidden
 from gateway.quotas import Quotas
 from gateway.responses.store import store_at
@@ -36,6 +39,7 @@ from mesh.placement import Limits
 from mesh.router import Router, RouterSettings
 from mesh.service import InferService
 from mesh.settings import Address
+from mesh.tracing import tracing
 from schemas.inference import Policy
 
 log = structlog.get_logger("mesh.gateway")
@@ -44,6 +48,7 @@ log = structlog.get_logger("mesh.gateway")
 def gateway(
     *,
     options: GatewayOptions = GatewayOptions(),
+    prices: PriceOptions = PriceOptions(),
     bus: BusOptions = BusOptions(),
     state: StateOptions = StateOptions(),
     life: LifeOptions = LifeOptions(),
@@ -52,11 +57,11 @@ def gateway(
     """Run the HTTP gateway: OpenAI clients need nothing but its base URL."""
     role = Role.EDGE_GATEWAY if options.policy is Policy.EDGE_ONLY else Role.GATEWAY
     way = bus_settings(bus, state.state, role, "mesh-gateway")
-    serve = functools.partial(_serve, way, _settings(options, life), _routing(options))
+    serve = functools.partial(_serve, way, _settings(options, prices, life), _routing(options))
     run_role(serve, life, log)
 
 
-def _settings(options: GatewayOptions, life: LifeOptions) -> GatewaySettings:
+def _settings(options: GatewayOptions, prices: PriceOptions, life: LifeOptions) -> GatewaySettings:
     return GatewaySettings(
         host=options.http.host,
         port=options.http.port,
@@ -67,6 +72,12 @@ def _settings(options: GatewayOptions, life: LifeOptions) -> GatewaySettings:
         default_deadline_ms=options.default_deadline_ms,
         drain_timeout=life.drain_timeout,
         response_ttl=options.response_days * 24 * 3600,
+        prices=Prices(
+            usd_per_million_in=prices.usd_per_million_in,
+            usd_per_million_out=prices.usd_per_million_out,
+        ),
+        access_log=options.access_log,
+        dashboard=options.dashboard,
     )
 
 
@@ -112,14 +123,26 @@ async def _serve(
 ) -> None:
     await check_listener("--http", Address(settings.host, settings.port))
     gatekeeper = Gatekeeper(settings.keys, open=settings.is_open)
-    async with connect(way) as bus, background(Keyring(bus, gatekeeper).run):
+    async with (
+        tracing("mesh-gateway") as tracer,
+        connect(way) as bus,
+        background(Keyring(bus, gatekeeper).run),
+    ):
         _check_keys(settings, gatekeeper)
         fleet = Fleet()
-        router = Router(bus, fleet, routing)
-        service = InferService(bus, router, functools.partial(_cap, settings.policy))
+        router = Router(bus, fleet, routing, tracer=tracer)
         spending = Spending(bus)
-        quotas, responses = Quotas(fleet, spending), await store_at(bus)
-        app = build_app(router, fleet, settings, gatekeeper, quotas, responses)
+        app = build_app(
+            router,
+            fleet,
+            settings,
+            gatekeeper=gatekeeper,
+            quotas=Quotas(fleet, spending),
+            responses=await store_at(bus),
+            tracer=tracer,
+        )
+        cap = functools.partial(_cap, settings.policy)
+        service = InferService(bus, router, cap, app[BUS_REQUESTS].follow)
         runs = (spending.run, router.run, service.run)
         async with background(*runs), serving(app, settings) as address:
             announcer.ready(address.url, f"{address.host}:{address.port}")

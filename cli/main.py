@@ -34,6 +34,7 @@ COMMANDS = {
     "nodes": "List the workers of the mesh.",
     "models": "List the models of the mesh; have one loaded or unloaded.",
     "keys": "List the API keys of the mesh; create or revoke one.",
+    "top": "Watch the whole mesh on one screen: workers, slots, queue, flow, failures.",
     "chat": "Talk to a model of the mesh.",
     "doctor": "Check this machine and the mesh, and say what to do.",
 }

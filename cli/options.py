@@ -182,6 +182,10 @@ class GatewayOptions:
     """Requests waiting for a model from which the cloud is asked; default: the model's slots."""
     max_wait: NonNegativeFloat = 5.0
     """Seconds to wait for the edge before the cloud is asked; at most a quarter of the deadline."""
+    access_log: bool = True
+    """Log a line per HTTP request: who asked for what and how it went, never what was said."""
+    dashboard: bool = True
+    """Serve the live page at /; where keys are configured it asks for one."""
     api_keys: Path | None = None
     """File of [TENANT=]KEY[@POLICY] lines, KEY plain or sha256:HEX, beside those of `mesh keys`."""
     open: bool | None = None
@@ -207,17 +211,32 @@ class UpstreamOptions:
 
 @group("Budget")
 @dataclass(frozen=True, kw_only=True)
-class BudgetOptions:
+class PriceOptions:
+    """What the cloud charges."""
+
+    usd_per_million_in: NonNegativeFloat = 0.0
+    """Price of a million prompt tokens."""
+    usd_per_million_out: NonNegativeFloat = 0.0
+    """Price of a million answer tokens."""
+
+
+@group("Budget")
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions(PriceOptions):
     """What a cloud worker may spend; reserved before each call."""
 
     cap_tokens_per_day: NonNegativeInt | None = None
     """Tokens per UTC day."""
     cap_usd_per_day: NonNegativeFloat | None = None
     """US dollars per UTC day; needs the prices."""
-    usd_per_million_in: NonNegativeFloat = 0.0
-    """Price of a million prompt tokens."""
-    usd_per_million_out: NonNegativeFloat = 0.0
-    """Price of a million answer tokens."""
+
+    @property
+    def prices(self) -> PriceOptions:
+        """The prices alone, as `mesh gateway` takes them."""
+        return PriceOptions(
+            usd_per_million_in=self.usd_per_million_in,
+            usd_per_million_out=self.usd_per_million_out,
+        )
 
 
 @group("Cloud")
@@ -255,6 +274,18 @@ class ChatOptions:
     """Tokens per answer at most."""
 
 
+@group("Top")
+@dataclass(frozen=True, kw_only=True)
+class TopOptions:
+    """Which gateway to look at."""
+
+    gateway_url: Annotated[str | None, Parameter(name=("--gateway-url", "--gateway"))] = None
+    """Gateway whose queue, flow and failures to show; default: that of the mesh in the state
+    folder."""
+    gateway_key_env: str | None = None
+    """Name of the environment variable that holds an API key of the gateway."""
+
+
 @group("Output")
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
@@ -269,7 +300,7 @@ def keys() -> frozenset[str]:
     groups: list[type[Any]] = [
         StateOptions, LogOptions, LifeOptions, BrokerOptions, BusOptions, EngineOptions,
         WorkerOptions, GatewayOptions, UpstreamOptions, BudgetOptions, CloudOptions, ChatOptions,
-        OutputOptions,
+        OutputOptions, TopOptions,
     ]  # fmt: skip
     return frozenset(flag(item) for kind in groups for item in fields(kind))
 

@@ -43,7 +43,8 @@ class Plan:
 
         def command(address: str) -> list[str]:
             http = Address.parse(address) if address else self.gateway.http
-            return ["gateway", *arguments(replace(self.gateway, http=http)), *rest]
+            told = [*arguments(replace(self.gateway, http=http)), *arguments(self.budget.prices)]
+            return ["gateway", *told, *rest]
 
         return PartSettings(name="gateway", command=command, hidden=self._secrets)
 

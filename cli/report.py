@@ -18,7 +18,8 @@ from cli.supervisor import Part, describe
 class Usage:
     """What people need to use a mesh.
 
-    reachable: the broker listens to other machines. open: no API key is asked for.
+    reachable: the broker listens to other machines. open: no API key is asked for. dashboard: the
+    gateway has a page at its root.
     """
 
     base_url: str
@@ -27,6 +28,7 @@ class Usage:
     creds: Path
     reachable: bool
     open: bool
+    dashboard: bool = True
 
     def lines(self) -> Iterator[str]:
         """Yield what to print."""
@@ -39,6 +41,8 @@ class Usage:
         yield f"    -H 'content-type: application/json' -d '{body}'"
         key = "any API key" if self.open else "with one of your API keys"
         yield f"OpenAI clients: base URL {self.base_url}, {key}"
+        if self.dashboard:
+            yield f"Dashboard: {self.base_url.removesuffix('/v1')}/"
         if self.reachable:
             yield "Another machine joins with this line, once the credentials file is there:"
         else:

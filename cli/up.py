@@ -135,4 +135,5 @@ def _usage(plan: Plan, broker: Broker, base_url: str, settings: BrokerSettings) 
         creds=broker.creds(Role.EDGE_WORKER),
         reachable=not is_loopback(settings.host),
         open=plan.gateway.api_keys is None and plan.gateway.open is not False,
+        dashboard=plan.gateway.dashboard,
     )

@@ -10,9 +10,13 @@ from aiohttp import web
 from anyio.abc import TaskStatus
 
 from gateway import embeddings, rerank
+from gateway.access import AccessLog
 from gateway.auth import Gatekeeper
+from gateway.bus_requests import BUS_REQUESTS, BusRequests
 from gateway.chat import ChatEndpoint
 from gateway.completions.endpoint import CompletionsEndpoint
+from gateway.dashboard.endpoint import Dashboard
+from gateway.dashboard.snapshot import Photographer
 from gateway.health import HealthEndpoint
 from gateway.listener import Listener
 from gateway.messages.endpoint import MessagesEndpoint, counter
@@ -24,9 +28,11 @@ from gateway.record import Journal
 from gateway.responses.routes import RUNNER, add_responses
 from gateway.responses.store import ResponseStore
 from gateway.settings import GatewaySettings
+from gateway.tally import Tally
 from mesh.background import background
 from mesh.fleet import Fleet
 from mesh.router import Router
+from mesh.tracing import Tracer, Unrecorded
 
 BACKLOG = 1024
 """Connections the kernel holds until they are accepted."""
@@ -49,31 +55,38 @@ def build_app(
     router: Router,
     fleet: Fleet,
     settings: GatewaySettings,
+    *,
     gatekeeper: Gatekeeper | None = None,
     quotas: Quotas | None = None,
     responses: ResponseStore | None = None,
+    tracer: Tracer | None = None,
 ) -> web.Application:
     """Return the application; it is run by ``serve``, which owns limits and error pages.
 
     ``gatekeeper``: one that follows the keys of the mesh; default: one for the settings' keys.
-    ``quotas``: those keys' limits.
-    ``responses``: where responses are kept; default: the memory of this process.
+    ``quotas``: those keys' limits. ``responses``: where responses are kept; default: the memory of
+    this process. ``tracer``: default: one that records nothing.
     """
     gatekeeper = gatekeeper or Gatekeeper(settings.keys, open=settings.is_open)
-    metrics = Metrics(fleet)
+    metrics = Metrics(fleet, router, settings.prices)
+    tally = Tally(settings.prices)
+    journal = Journal(metrics, tally)
     house = House(
         router=router,
         fleet=fleet,
         gatekeeper=gatekeeper,
         quotas=quotas or Quotas(fleet),
-        journal=Journal(metrics),
+        journal=journal,
         settings=settings,
+        tracer=tracer or Unrecorded(),
     )
     chat = ChatEndpoint(house)
     models = ModelsEndpoint(fleet=fleet, gatekeeper=gatekeeper, settings=settings)
     health = HealthEndpoint(fleet)
-    app = web.Application()
+    log = AccessLog() if settings.access_log else None
+    app = web.Application(middlewares=[log.follow] if log else [])
     app.on_response_prepare.append(show_limits)
+    app[BUS_REQUESTS] = BusRequests(journal, house.tracer, log)
     app.add_routes(
         [
             web.post("/v1/chat/completions", chat.post),
@@ -90,6 +103,9 @@ def build_app(
         ]
     )
     add_responses(app, house, responses)
+    if settings.dashboard:
+        photographer = Photographer(fleet, router, tally)
+        Dashboard(photographer, house).add_to(app)
     return app
 
 

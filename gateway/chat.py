@@ -57,7 +57,6 @@ async def _gather(visit: Visit[ChatRequest]) -> bytes:
         if isinstance(frame, Delta):
             gatherer.add(frame)
         elif isinstance(frame, Done):
-            record.usage = frame.usage
             return _encode(
                 gatherer.complete(
                     frame,

@@ -70,6 +70,7 @@ class ChatStream:
         return await self._events.end()
 
     async def _write(self, frame: Delta) -> None:
+        self._record.output()
         if not self._opened:
             await self._open()
         if event := self._encoder.delta(frame):
@@ -77,7 +78,6 @@ class ChatStream:
 
     async def _open(self) -> None:
         self._opened = True
-        self._record.output_began()
         await self._start()
         for event in self._encoder.opening():
             await self._events.send(event)
@@ -94,8 +94,8 @@ class ChatStream:
             await self._events.ping()
 
     async def _complete(self, frame: Done) -> None:
-        self._record.usage = frame.usage
         if not self._opened:
+            self._record.output_began()
             await self._open()
         for event in self._encoder.closing(frame):
             await self._events.send(event)

@@ -4,14 +4,19 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
+from multidict import MultiMapping
+
 from gateway.auth import Caller
 from gateway.problems import BadRequest, Forbidden
 from mesh.answer import Route
 from mesh.router import LONGEST_DEADLINE
+from mesh.trace import TraceContext, clean_state
 from schemas.inference import Policy
 
 DEADLINE: Final = "x-mesh-deadline-ms"
 POLICY: Final = "x-mesh-policy"
+TRACEPARENT: Final = "traceparent"
+TRACESTATE: Final = "tracestate"
 CLIENT_TIMEOUTS: Final = ("x-stainless-read-timeout", "x-stainless-timeout")
 """Where the OpenAI SDKs tell their own timeout, in seconds: python, then node."""
 
@@ -88,6 +93,21 @@ def limit_policy(asked: Policy, limit: Policy) -> Policy:
     if asked is Policy.EDGE_FIRST:
         return limit
     raise Forbidden(f"The policy {asked} is not allowed here: the limit is {limit}.", param=POLICY)
+
+
+def trace_of(headers: MultiMapping[str]) -> TraceContext | None:
+    """Return the caller's span, ``None`` if it names none, or names it wrongly or twice."""
+    if TRACEPARENT not in headers:
+        return None
+    told = headers.getall(TRACEPARENT)
+    return TraceContext.parse(told[0]) if len(told) == 1 else None
+
+
+def state_of(headers: MultiMapping[str]) -> str:
+    """Return the ``tracestate`` to pass on; it means nothing without a valid ``traceparent``."""
+    if TRACESTATE not in headers or trace_of(headers) is None:
+        return ""
+    return clean_state(",".join(headers.getall(TRACESTATE)))
 
 
 def of_route(route: Route | None) -> dict[str, str]:

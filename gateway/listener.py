@@ -30,6 +30,7 @@ from gateway.problems import (
     describe,
     respond,
 )
+from gateway.record import RECORD
 from gateway.settings import GatewaySettings
 from gateway.turnaway import Turnaway, raw_response
 from mesh.errors import MeshError
@@ -178,9 +179,16 @@ class Connection(web.RequestHandler):
         """Return the answer for what a handler raised, or for what is no HTTP."""
         if isinstance(exc, HttpProcessingError):
             exc = BadRequest("This is not a valid HTTP/1.1 request: " + _reason(exc))
-        expected = isinstance(exc, MeshError | HttpError)
+        # A client that leaves in the middle of a write is no crash of ours.
+        expected = isinstance(exc, MeshError | HttpError | ConnectionError)
         if not expected:
-            _log.error("request.crashed", request_id=request[REQUEST_ID], exc_info=exc)
+            record = request.get(RECORD)
+            _log.error(
+                "request.crashed",
+                request_id=request[REQUEST_ID],
+                trace_id=record.trace.trace_id if record is not None else None,
+                exc_info=exc,
+            )
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun; cutting it is all that is left")
         response = respond(describe(exc or RuntimeError()))

@@ -19,13 +19,14 @@ from gateway.identity import REQUEST_ID
 from gateway.problems import SAME_NAMES, describe, respond
 from gateway.quotas import METER, Quotas, Stay
 from gateway.rates import Meter
-from gateway.record import Journal, Record
+from gateway.record import RECORD, Journal, Record
 from gateway.settings import GatewaySettings
 from gateway.translate import Terms
 from mesh.answer import Answer
 from mesh.errors import MeshError, ModelNotFound
 from mesh.fleet import Fleet
 from mesh.router import Router
+from mesh.tracing import Kind, Tracer
 from schemas.inference import Completion, InferRequest
 from schemas.openai import Body, ModelBody
 
@@ -46,6 +47,7 @@ class House:
     quotas: Quotas
     journal: Journal
     settings: GatewaySettings
+    tracer: Tracer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,15 +99,21 @@ class Entrance(Generic[B]):
         self._decoder = BodyDecoder(kind)
 
     def record(self, request: web.Request) -> Record:
-        """Return the record of a request that has just arrived; it is to be entered."""
-        request_id = request[REQUEST_ID]
-        bind_contextvars(request_id=request_id)
-        return self._house.journal.record(request_id)
+        """Return the record of a request that has just arrived; it is to be entered.
+
+        It is a part of its caller's trace, if there is one.
+        """
+        request_id, parent = request[REQUEST_ID], headers.trace_of(request.headers)
+        span = self._house.tracer.span(f"POST {request.path}", Kind.SERVER, parent, {})
+        bind_contextvars(request_id=request_id, trace_id=span.context.trace_id)
+        record = request[RECORD] = self._house.journal.record(request_id, span)
+        return record
 
     async def read(self, request: web.Request, record: Record) -> Arrival[B]:
         """Return what came in; who asks is settled first. Raises ``HttpError`` or ``MeshError``."""
         house, settings, sent = self._house, self._house.settings, request.headers
         caller = house.gatekeeper.identify(credentials(sent))
+        record.tenant = caller.tenant
         house.quotas.enter(caller, request)
         policy = headers.policy(sent, caller, settings.policy)
         deadline_ms = headers.deadline_ms(sent, settings.default_deadline_ms)
@@ -121,6 +129,8 @@ class Entrance(Generic[B]):
             tenant=caller.tenant,
             policy=policy,
             deadline_ms=deadline_ms,
+            traceparent=record.trace.header,
+            tracestate=headers.state_of(sent),
         )
         return Arrival(body, terms, self._opener(request, caller, len(raw)))
 
@@ -159,10 +169,8 @@ class Reception(Generic[B]):
         with self._entrance.record(request) as record:
             came = await self._entrance.read(request, record)
             async with came.opener.open(self._translate(came.body, came.terms)) as answer:
-                try:
-                    yield Visit(came.body, answer, record)
-                finally:
-                    record.route = answer.route
+                record.answer = answer
+                yield Visit(came.body, answer, record)
 
 
 class WholeEndpoint(Generic[B]):
@@ -187,7 +195,6 @@ class WholeEndpoint(Generic[B]):
 
     async def _write(self, visit: Visit[B]) -> bytes:
         completion = await visit.answer.completion()
-        visit.record.usage = completion.usage
         return _encode(self._compose(completion, visit.body))
 
 

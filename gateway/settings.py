@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from gateway.aliases import Aliases
 from gateway.auth import ApiKey
+from gateway.prices import Prices
 from mesh.settings import is_loopback
 from schemas.inference import Policy
 
@@ -48,6 +49,14 @@ class GatewaySettings:
     """How long responses of ``/v1/responses`` can be retrieved and continued."""
     max_response: int = MEBIBYTE
     """Largest response that is stored, its input included."""
+    prices: Prices = field(default_factory=Prices)
+    """What the cloud charges, for the sums of what was spent and what was not."""
+    access_log: bool = True
+    """Whether each HTTP request gets a line in the log."""
+    dashboard: bool = True
+    """Whether there is a page at `/`."""
+    max_watchers: int = 64
+    """Dashboards that are served at a time."""
 
     @property
     def is_open(self) -> bool:

@@ -22,6 +22,8 @@ class Terms:
     tenant: str
     policy: Policy
     deadline_ms: int
+    traceparent: str = ""
+    tracestate: str = ""
 
     def request(self, **fields: Any) -> InferRequest:
         """Return a request on these terms; ``fields`` are the others of ``InferRequest``."""
@@ -31,6 +33,8 @@ class Terms:
             tenant=self.tenant,
             policy=self.policy,
             deadline_ms=self.deadline_ms,
+            traceparent=self.traceparent,
+            tracestate=self.tracestate,
             **fields,
         )
 

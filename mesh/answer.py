@@ -2,8 +2,11 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
+import msgspec
+
+from mesh.trace import TraceContext
 from schemas.fleet import Tier
 from schemas.frames import Beat, Delta, Done
 from schemas.inference import Completion, FunctionCall, InferRequest, ToolCall, Usage
@@ -11,6 +14,20 @@ from schemas.inference import Completion, FunctionCall, InferRequest, ToolCall, 
 Output = Delta | Beat | Done
 """What a client of the router sees: new output, a sign of life every second, the end."""
 Frames = AsyncGenerator[Output, None]
+
+
+OK: Final = "ok"
+"""How an attempt ended that gave the answer; others end with a failure's code."""
+CANCELLED: Final = "cancelled"
+"""How one ended whose answer was no longer wanted, or that another one overtook."""
+
+
+class Tried(msgspec.Struct, gc=False):
+    """One attempt at a request, and how it ended."""
+
+    tier: Tier
+    worker: str
+    outcome: str = CANCELLED
 
 
 @dataclass(frozen=True)
@@ -30,10 +47,16 @@ class Answer:
         self.cloud_attempts = 0
         """How often a cloud worker has begun; each may cost money, also one that was lost."""
         self._route: Route | None = None
-        self.usage: Usage | None = None
-        """Known from the moment the answer is complete."""
         self.resumes = 0
         """How often another worker went on where one was lost."""
+        self.attempts: list[Tried] = []
+        """Everything that was tried, in order; the refused ones, too."""
+        self.waited = 0.0
+        """Seconds in line."""
+        self.usage: Usage | None = None
+        """The tokens, once the answer is complete."""
+        self.trace: TraceContext | None = None
+        """The span that the attempts are parts of; known once the first frame is asked for."""
         self._frames: AsyncGenerator[Output, None] | None = None
 
     @property

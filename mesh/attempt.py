@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from mesh import subjects
+from mesh.answer import CANCELLED, OK
 from mesh.bus import Bus
 from mesh.clock import Clock, remaining_ms
 from mesh.errors import (
@@ -71,6 +72,7 @@ class Attempt:
         router: str,
         deadline: float,
         emitted: tuple[int, ...] = (),
+        traceparent: str = "",
     ) -> None:
         """Dispatch the request; what comes of it shows in ``next``."""
         now = self._clock()
@@ -81,6 +83,7 @@ class Attempt:
             remaining_ms=remaining_ms(deadline, now),
             request=request,
             emitted=emitted,
+            traceparent=traceparent,
         )
         self._id = dispatch.attempt
         self._deadline = deadline
@@ -100,6 +103,13 @@ class Attempt:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self._frames.popleft()
+
+    @property
+    def outcome(self) -> str:
+        """How it ended; one that is closed before its end is no longer wanted."""
+        if self._failure is not None:
+            return self._failure.code.value
+        return OK if self._over else CANCELLED
 
     def renew(self, lease: bytes) -> None:
         """Tell the worker that its router lives; the broker replies if the worker does not."""

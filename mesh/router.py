@@ -7,6 +7,7 @@ inside workers would be stranded with them.
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
@@ -19,7 +20,7 @@ import structlog
 from anyio.abc import TaskStatus
 
 from mesh import admission, estimate
-from mesh.answer import Answer, Output, Route
+from mesh.answer import Answer, Output, Route, Tried
 from mesh.attempt import Attempt
 from mesh.bus import Bus
 from mesh.clock import Clock, monotonic
@@ -41,6 +42,8 @@ from mesh.placement import (
 from mesh.prefix import prefixes
 from mesh.resume import Trail
 from mesh.seats import Seat
+from mesh.trace import TraceContext
+from mesh.tracing import Attributes, Kind, Tracer, Unrecorded
 from mesh.waiting import WaitingLine
 from schemas.fleet import Tier
 from schemas.frames import Accepted, Beat, Delta, Done
@@ -122,13 +125,17 @@ class Router:
         fleet: Fleet,
         settings: RouterSettings | None = None,
         clock: Clock = monotonic,
+        tracer: Tracer | None = None,
     ) -> None:
         self._bus, self._fleet, self._clock = bus, fleet, clock
         self._settings = settings or RouterSettings()
+        self._tracer = tracer or Unrecorded()
         self._incarnation = f"r{random.getrandbits(64):016x}"
         self._lines: dict[str, WaitingLine[_Ticket]] = {}
         self._histories: dict[str, ModelHistory] = {}
         self._attempts: set[Attempt] = set()
+        self.written: Counter[Tier] = Counter()
+        """Tokens of output that have come in; a piece of an upstream's counts as one."""
         fleet.on_change(self._serve_line)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -164,17 +171,18 @@ class Router:
 
     async def _frames(self, request: InferRequest, answer: Answer) -> AsyncGenerator[Output, None]:
         journey, trail = self._begin(request), Trail(request)
+        answer.trace = TraceContext.parse(request.traceparent) or TraceContext.new()
         # Without a stream nothing is visible until the end.
         held: list[Delta] = []
         while True:
             decision = self._place(journey.demand)
             if isinstance(decision, Wait):
-                with self._line_up(request, journey) as ticket:
+                with self._line_up(request, journey, answer) as ticket:
                     while (settled := await self._stand(ticket, journey)) is None:
                         yield Beat(seq=0)
                     decision = ticket.take(settled)
             seat, fallback = _destination(decision, journey)
-            with self._attempt(seat, request, journey, trail) as attempt:
+            with self._attempt(seat, answer, journey, trail) as attempt:
                 try:
                     while True:
                         frame = await attempt.next()
@@ -183,16 +191,18 @@ class Router:
                             answer.resumes += bool(trail.ids)
                             trail.begin(frame.digest)
                         elif isinstance(frame, Done):
-                            answer.usage = frame.usage
                             self._learn(request, frame)
+                            answer.usage = frame.usage
                             for delta in held:
                                 yield delta
                             if frame.last is not None:
+                                self._count(seat, frame.last)
                                 yield frame.last
                             yield frame
                             return
                         elif isinstance(frame, Delta):
                             trail.add(frame)
+                            self._count(seat, frame)
                             if request.stream:
                                 journey.visible = True
                                 yield frame
@@ -201,7 +211,7 @@ class Router:
                         elif isinstance(frame, Beat):
                             yield frame
                 except MeshError as error:
-                    _log_failure(request, seat, error)
+                    _log_failure(request, answer.trace, seat, error)
                     journey.after(error, seat.node, trail)
                     if not journey.demand.digest:
                         trail = Trail(request)
@@ -237,26 +247,46 @@ class Router:
 
     @contextmanager
     def _attempt(
-        self, seat: Seat, request: InferRequest, journey: Journey, trail: Trail
+        self, seat: Seat, answer: Answer, journey: Journey, trail: Trail
     ) -> Iterator[Attempt]:
+        tried = Tried(*seat.node.key)
+        answer.attempts.append(tried)
+        span = self._tracer.span("mesh.attempt", Kind.CLIENT, answer.trace, {})
         with Attempt(self._bus, self._fleet, seat, self._clock) as attempt:
             self._attempts.add(attempt)
             try:
-                attempt.send(request, self._incarnation, journey.deadline, trail.ids)
+                attempt.send(
+                    answer.request,
+                    self._incarnation,
+                    journey.deadline,
+                    trail.ids,
+                    span.context.header,
+                )
                 yield attempt
             finally:
                 self._attempts.discard(attempt)
+                tried.outcome = attempt.outcome
+                span.end(tried.outcome, _facts(tried, answer) if span.is_recorded else {})
+
+    def _count(self, seat: Seat, delta: Delta) -> None:
+        tokens = len(delta.ids) or 1
+        seat.node.written += tokens
+        self.written[seat.node.key[0]] += tokens
 
     @contextmanager
-    def _line_up(self, request: InferRequest, journey: Journey) -> Iterator[_Ticket]:
+    def _line_up(
+        self, request: InferRequest, journey: Journey, answer: Answer
+    ) -> Iterator[_Ticket]:
         """Stand in line; a seat that was given but not taken goes to the next."""
-        journey.begin_wait(self._clock(), self._settings.wait_share, self._settings.max_wait)
+        began = self._clock()
+        journey.begin_wait(began, self._settings.wait_share, self._settings.max_wait)
         ticket = _Ticket(journey.demand)
         line = self._lines.setdefault(request.model, WaitingLine())
         line.add(ticket, request.tenant, journey.deadline)
         try:
             yield ticket
         finally:
+            answer.waited += self._clock() - began
             line.remove(ticket)
             if not line and self._lines.get(request.model) is line:
                 del self._lines[request.model]
@@ -380,10 +410,21 @@ def _destination(decision: Decision, journey: Journey) -> tuple[Seat, Fallback |
             raise RuntimeError("a settled request has somewhere to go")
 
 
-def _log_failure(request: InferRequest, seat: Seat, error: MeshError) -> None:
+def _facts(tried: Tried, answer: Answer) -> Attributes:
+    """Return what a span tells of an attempt."""
+    return {
+        "mesh.tier": tried.tier.value,
+        "mesh.worker": tried.worker,
+        "mesh.request.id": answer.request.id,
+        "gen_ai.request.model": answer.request.model,
+    }
+
+
+def _log_failure(request: InferRequest, trace: TraceContext, seat: Seat, error: MeshError) -> None:
     log.info(
         "attempt.failed",
         request_id=request.id,
+        trace_id=trace.trace_id,
         worker=seat.node.key[1],
         code=str(error.code),  # the code alone: an upstream's message may quote the prompt
     )

@@ -16,7 +16,16 @@ SAMPLE = 24
 class Node:
     """One worker as last heard of."""
 
-    __slots__ = ("_suspect", "advert", "answered_at", "is_gone", "misses", "seats", "seen_at")
+    __slots__ = (
+        "_suspect",
+        "advert",
+        "answered_at",
+        "is_gone",
+        "misses",
+        "seats",
+        "seen_at",
+        "written",
+    )
 
     def __init__(self, advert: Advert, seen_at: float) -> None:
         self.advert, self.seen_at = advert, seen_at
@@ -27,6 +36,8 @@ class Node:
         """Messages in a row for which the broker found nobody on its subject."""
         self.is_gone = False
         """There were so many that it must have died; its attempts are lost."""
+        self.written = 0
+        """Tokens of output that it has sent here."""
         self._suspect = False
 
     @property

@@ -6,7 +6,9 @@ subject, numbered anew. ``mesh.v1.cancel`` with ``{"id": …}`` stops a request 
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 import anyio
 import structlog
@@ -14,11 +16,12 @@ from anyio.abc import TaskGroup, TaskStatus
 from msgspec.structs import replace
 
 from mesh import subjects
-from mesh.answer import Output
+from mesh.answer import Answer, Output
 from mesh.bus import Bus
 from mesh.errors import BusError, Cancelled, InternalError, InvalidRequest, MeshError, QueueFull
 from mesh.inbox import Delivery
 from mesh.router import Router
+from mesh.trace import TraceContext
 from schemas.frames import Done, Failed
 from schemas.inference import CancelRequest, InferRequest, Policy
 from schemas.wire import UNREADABLE, Message, decoder, encode
@@ -32,12 +35,54 @@ _requests = decoder(InferRequest)
 _cancels = decoder(CancelRequest)
 
 
+class Record(Protocol):
+    """What is noted of a request while it is answered."""
+
+    answer: Answer | None
+
+    @property
+    def trace(self) -> TraceContext:
+        """The span that the work on it is a part of."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """Note that there is no answer."""
+        ...
+
+
+class _Unrecorded:
+    """Notes nothing."""
+
+    def __init__(self, trace: TraceContext) -> None:
+        self.answer: Answer | None = None
+        self.trace = trace
+
+    def failed(self, error: BaseException) -> None:
+        """Forget it."""
+
+
+@contextmanager
+def unrecorded(request: InferRequest) -> Iterator[Record]:
+    """Yield a record that nobody reads."""
+    trace = TraceContext.parse(request.traceparent)
+    yield _Unrecorded(TraceContext.new() if trace is None else trace.child())
+
+
 class InferService:
     """Answers ``mesh.v1.infer`` with a router, within the gateway's policy."""
 
-    def __init__(self, bus: Bus, router: Router, cap: Callable[[Policy], Policy]) -> None:
-        """``cap`` returns the policy that a request really gets, or raises ``MeshError``."""
-        self._bus, self._router, self._cap = bus, router, cap
+    def __init__(
+        self,
+        bus: Bus,
+        router: Router,
+        cap: Callable[[Policy], Policy],
+        follow: Callable[[InferRequest], AbstractContextManager[Record]] = unrecorded,
+    ) -> None:
+        """``cap`` returns the policy that a request really gets, or raises ``MeshError``.
+
+        follow: makes the record of a request and ends it with the context.
+        """
+        self._bus, self._router, self._cap, self._follow = bus, router, cap, follow
         self._running: dict[str, anyio.CancelScope] = {}
         self._tasks: TaskGroup | None = None
 
@@ -78,9 +123,11 @@ class InferService:
 
     async def _serve(self, request: InferRequest, reply: str, scope: anyio.CancelScope) -> None:
         seq = 0
-        with scope:
+        with scope, self._follow(request) as record:
             try:
+                request = replace(request, traceparent=record.trace.header)
                 async with self._router.open(request) as answer:
+                    record.answer = answer
                     if request.stream:
                         async for frame in answer:
                             self._post(reply, _renumbered(frame, seq))
@@ -88,10 +135,13 @@ class InferService:
                     else:
                         self._post(reply, await answer.completion())
             except MeshError as error:
+                record.failed(error)
                 self._post(reply, _failed(error, seq))
-            except Exception:
+            except Exception as error:
+                record.failed(error)
                 # One request must not end the service for all others.
-                log.exception("request.crashed", request_id=request.id)
+                trace_id = record.trace.trace_id
+                log.exception("request.crashed", request_id=request.id, trace_id=trace_id)
                 self._post(reply, _failed(InternalError(), seq))
             finally:
                 del self._running[request.id]

@@ -112,7 +112,8 @@ class InferRequest(Message, frozen=True, kw_only=True):
     ``{"type": "grammar", "grammar": …}`` (Lark or GBNF). template: variables for the model's chat
     template, such as ``enable_thinking``. cache_prompt: whether a warm prefix may be used and kept.
     inputs: texts or token ids to embed or to rank against ``query``; dimensions: length of the
-    vectors, ``None`` for the model's own.
+    vectors, ``None`` for the model's own. traceparent, tracestate: the trace that the request
+    belongs to (W3C trace context).
     """
 
     model: str
@@ -138,6 +139,8 @@ class InferRequest(Message, frozen=True, kw_only=True):
     response_format: dict[str, Any] | None = None
     template: dict[str, Any] | None = None
     cache_prompt: bool = True
+    traceparent: str = ""
+    tracestate: str = ""
 
 
 class Dispatch(Message, frozen=True, kw_only=True):
@@ -146,7 +149,7 @@ class Dispatch(Message, frozen=True, kw_only=True):
     attempt: unique per try, the key for cancel. router: the sender's incarnation, whose leases keep
     the attempt alive. remaining_ms: time left when sent. emitted: token ids already shown to the
     client, to be replayed when an attempt is resumed. incarnation: of the worker that is meant,
-    because two may go by one name (empty: whoever listens).
+    because two may go by one name (empty: whoever listens). traceparent: of this attempt.
     """
 
     attempt: str
@@ -155,6 +158,7 @@ class Dispatch(Message, frozen=True, kw_only=True):
     request: InferRequest
     emitted: tuple[int, ...] = ()
     incarnation: str = ""
+    traceparent: str = ""
 
 
 class Cancel(Message, frozen=True, kw_only=True):

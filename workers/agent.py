@@ -15,6 +15,7 @@ import psutil
 import structlog
 from anyio.abc import TaskStatus
 from msgspec.structs import replace
+from structlog.contextvars import bind_contextvars
 
 from mesh import subjects
 from mesh.bus import Bus
@@ -33,6 +34,7 @@ from mesh.errors import (
     WorkerLost,
 )
 from mesh.inbox import Delivery, Status
+from mesh.trace import TraceContext
 from schemas.fleet import Advert, ModelState, ModelStatus, Tier
 from schemas.inference import Cancel, Dispatch, Lease, ModelOrder
 from schemas.wire import UNREADABLE, decoder, encode
@@ -81,6 +83,12 @@ class Running:
         self.writer: FrameWriter | None = None
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the attempt belongs to, empty if its router names none."""
+        trace = TraceContext.parse(self.work.traceparent)
+        return "" if trace is None else trace.trace_id
 
     def stop(self) -> None:
         """Stop computing; the slot is freed once the engine has let go."""
@@ -255,12 +263,14 @@ class Agent:
         )
 
     async def _serve(self, running: Running, writer: FrameWriter) -> None:
+        # The task's own context: on every line that the engine writes about this attempt.
+        bind_contextvars(request_id=running.work.request.id, trace_id=running.trace_id)
         try:
             finish = await running.engine.generate(running.work, writer.emit)
         except MeshError as error:
             self._end(running, error)
         except Exception:
-            log.exception("attempt.crashed", request_id=running.work.request.id)
+            log.exception("attempt.crashed")
             self._end(running, InternalError())
         else:
             if self._release(running):
@@ -328,7 +338,11 @@ class Agent:
             last = now
             for running in tuple(self._running.values()):
                 if now - self._heard.get(running.router, now) > LEASE_LASTS:
-                    log.info("attempt.unleased", request_id=running.work.request.id)
+                    log.info(
+                        "attempt.unleased",
+                        request_id=running.work.request.id,
+                        trace_id=running.trace_id,
+                    )
                     # A router that is not dead but was cut off or stood still learns what became
                     # of it, and that the worker is not to blame.
                     self._end(running, LineLost("the worker heard nothing from the router"))

@@ -34,13 +34,11 @@ class CompletionsEndpoint:
         with self._entrance.record(request) as record:
             came = await self._entrance.read(request, record)
             async with open_all(came.opener, to_infer(came.body, came.terms)) as answer:
+                record.answer = answer
                 visit = Visit(came.body, answer, record)
-                try:
-                    if came.body.stream:
-                        return await self._stream(request, visit)
-                    return await answer_whole(visit, _gather, FIELDS)
-                finally:
-                    record.route = answer.route
+                if came.body.stream:
+                    return await self._stream(request, visit)
+                return await answer_whole(visit, _gather, FIELDS)
 
     async def _stream(
         self, request: web.Request, visit: Visit[CompletionRequest]
@@ -62,7 +60,6 @@ async def _gather(visit: Visit[CompletionRequest]) -> bytes:
         if isinstance(frame, Delta):
             gatherer.add(frame)
         elif isinstance(frame, Done):
-            record.usage = frame.usage
             return _encode(
                 gatherer.complete(
                     frame,

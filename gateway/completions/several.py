@@ -72,11 +72,20 @@ class _Several:
         async with self._turns:
             try:
                 async with self._opener.open(self._due(number)) as answer:
-                    async for frame in answer:
-                        self.answer.route = self.answer.route or answer.route
-                        await self._incoming.send((number, frame))
+                    try:
+                        async for frame in answer:
+                            self.answer.route = self.answer.route or answer.route
+                            await self._incoming.send((number, frame))
+                    finally:
+                        self._note(answer)
             except MeshError as error:
                 await self._incoming.send((number, error))
+
+    def _note(self, answer: Answer) -> None:
+        """Have the whole tell what one part of it took."""
+        self.answer.attempts += answer.attempts
+        self.answer.resumes += answer.resumes
+        self.answer.waited = max(self.answer.waited, answer.waited)
 
     def _due(self, number: int) -> InferRequest:
         """Return a request with the time it has left after its wait for a turn."""
@@ -103,6 +112,7 @@ class _Several:
                         index = number * choices + choice
                         yield Delta(seq=0, index=index, finish_reason=frame.finish_reason)
                     if not unfinished:
+                        self.answer.usage = usage
                         yield replace(frame, usage=usage, last=None)
                         return
                 else:

@@ -81,6 +81,5 @@ async def _gather(visit: Visit[MessagesRequest]) -> bytes:
         if isinstance(frame, Delta):
             gatherer.add(frame)
         elif isinstance(frame, Done):
-            record.usage = frame.usage
             return _encode(gatherer.complete(frame))
     raise RuntimeError("an answer ends with Done or raises")

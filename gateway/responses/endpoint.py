@@ -59,12 +59,10 @@ class ResponsesEndpoint:
         self, request: web.Request, job: Job, stay: Stay, record: Record
     ) -> web.StreamResponse:
         async with answering(self._house.router, stay) as answer:
-            try:
-                if job.infer.stream:
-                    return await self._stream(request, job, answer, record)
-                return await self._whole(job, answer, record)
-            finally:
-                record.route = answer.route
+            record.answer = answer
+            if job.infer.stream:
+                return await self._stream(request, job, answer, record)
+            return await self._whole(job, answer, record)
 
     async def _job(self, request: web.Request, came: Arrival[ResponsesRequest]) -> Job:
         """Translate a request together with the conversation that it continues."""
@@ -93,7 +91,7 @@ class ResponsesEndpoint:
     async def _whole(self, job: Job, answer: Answer, record: Record) -> web.Response:
         composer = job.composer()
         try:
-            await compose(answer, composer, record)
+            await compose(answer, composer)
         except MeshError as error:
             record.failed(error)
             problem = describe(error, started=answer.route is not None)

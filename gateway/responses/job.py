@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from gateway.record import Record
 from gateway.responses.archive import Archive
 from gateway.responses.composer import Composer
 from gateway.responses.kept import History, Kept, weigh
@@ -48,11 +47,10 @@ class Job:
         return (response if reason is None else replace(response, store=False)), reason
 
 
-async def compose(answer: Answer, composer: Composer, record: Record) -> None:
+async def compose(answer: Answer, composer: Composer) -> None:
     """Put a whole response together, with nobody watching; raises ``MeshError``."""
     async for frame in answer:
         if isinstance(frame, Delta):
             composer.add(frame)
         elif isinstance(frame, Done):
-            record.usage = frame.usage
             composer.finish(frame, int(time.time()))

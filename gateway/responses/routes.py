@@ -26,9 +26,7 @@ def add_responses(app: web.Application, house: House, store: ResponseStore | Non
         ttl=settings.response_ttl,
         max_context=settings.max_body,
     )
-    runner = app[RUNNER] = BackgroundRunner(
-        house.router, house.journal, archive, drain_timeout=settings.drain_timeout
-    )
+    runner = app[RUNNER] = BackgroundRunner(house, archive)
     made = ResponsesEndpoint(house, archive, runner)
     kept = RetrievalEndpoint(house, archive, runner)
     app.add_routes(

@@ -10,14 +10,15 @@ from structlog.contextvars import bind_contextvars
 
 from gateway.problems import Problem, describe
 from gateway.quotas import Stay
-from gateway.reception import answering
-from gateway.record import Journal, Record
+from gateway.reception import House, answering
+from gateway.record import Record
 from gateway.responses.archive import Archive, key
 from gateway.responses.composer import Composer
 from gateway.responses.job import Job, compose
 from gateway.responses.lease import Lease
 from mesh.errors import BusError, Conflict, Draining, MeshError, QueueFull, StoreError
-from mesh.router import Router
+from mesh.trace import TraceContext
+from mesh.tracing import Kind
 from schemas.openai.response_object import Response
 from schemas.wire import encode
 
@@ -45,12 +46,8 @@ class _Place(NamedTuple):
 class BackgroundRunner:
     """Runs background responses of this gateway, in one task each."""
 
-    def __init__(
-        self, router: Router, journal: Journal, archive: Archive, *, drain_timeout: float
-    ) -> None:
-        """``drain_timeout``: seconds that running responses get when the gateway stops."""
-        self._router, self._journal, self._archive = router, journal, archive
-        self._drain_timeout = drain_timeout
+    def __init__(self, house: House, archive: Archive) -> None:
+        self._house, self._archive = house, archive
         self._tasks: TaskGroup | None = None
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._idle = anyio.Event()
@@ -72,7 +69,7 @@ class BackgroundRunner:
         self._tasks = None
         if self._scopes:
             self._idle = anyio.Event()
-            with anyio.move_on_after(self._drain_timeout):
+            with anyio.move_on_after(self._house.settings.drain_timeout):
                 await self._idle.wait()
 
     async def start(self, job: Job, stay: Stay, stack: AsyncExitStack) -> Response:
@@ -129,18 +126,23 @@ class BackgroundRunner:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(watch)
-            with self._journal.record(job.infer.id) as record:
-                record.model = job.infer.model
+            with self._record(job) as record:
                 await self._compute(stay, composer, record)
             tasks.cancel_scope.cancel()
 
+    def _record(self, job: Job) -> Record:
+        """Begin a record of its own: that of the HTTP request ended when the work began."""
+        house, parent = self._house, TraceContext.parse(job.infer.traceparent)
+        span = house.tracer.span("response", Kind.INTERNAL, parent, {})
+        record = house.journal.record(job.infer.id, span)
+        record.model, record.tenant = job.infer.model, job.infer.tenant
+        return record
+
     async def _compute(self, stay: Stay, composer: Composer, record: Record) -> None:
         try:
-            async with answering(self._router, stay) as answer:
-                try:
-                    await compose(answer, composer, record)
-                finally:
-                    record.route = answer.route
+            async with answering(self._house.router, stay) as answer:
+                record.answer = answer
+                await compose(answer, composer)
         except MeshError as error:
             record.failed(error)
             composer.fail(describe(error))

@@ -48,8 +48,7 @@ class ResponseStream:
         return await self._events.end()
 
     async def _write(self, frame: Delta) -> None:
-        if self._record.first_token is None:
-            self._record.output_began()
+        self._record.output()
         await self._open()
         await self._send(self._composer.add(frame))
 
@@ -68,7 +67,6 @@ class ResponseStream:
 
     async def _complete(self, frame: Done) -> None:
         """End the response; it is stored before a client hears so and asks for it."""
-        self._record.usage = frame.usage
         await self._open()
         composer = self._composer
         await self._send(composer.finish(frame, int(time.time())))

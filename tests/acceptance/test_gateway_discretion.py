@@ -1,4 +1,4 @@
-"""Nothing that a user said or signed with leaves the request: not in logs, metrics or errors."""
+"""What a user said or signed with stays in the request: out of logs, metrics, pages and errors."""
 
 import logging
 from pathlib import Path
@@ -48,10 +48,20 @@ async def ask_otherwise(mesh: Mesh) -> None:
     assert (await post(mesh, "messages/count_tokens", counted, **{"x-api-key": KEY}))[0] == 200
 
 
+async def snapshot(mesh: Mesh) -> str:
+    """Return the first event of the dashboard."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{mesh.url}/dashboard/events", headers=headers) as answer,
+    ):
+        return (await answer.content.readuntil(b"\n\n")).decode()
+
+
 async def test_a_canary_is_never_seen_again(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Prompts and keys show up neither in any log line nor in the metrics."""
+    """Prompts and keys show up in no log line, no metric and on no dashboard."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     logs.configure(logs.LogLevel.DEBUG, logs.LogFormat.JSON)
@@ -68,9 +78,10 @@ async def test_a_canary_is_never_seen_again(
             assert CANARY not in (await send_raw(mesh.address, broken.encode())).decode()
             async with (
                 aiohttp.ClientSession() as session,
-                session.get(f"{mesh.url}/metrics") as answer,
+                session.get(f"{mesh.url}/metrics?key={KEY}") as answer,
             ):
                 metrics = await answer.text()
+            shown = await snapshot(mesh)
     finally:
         root.handlers[:], root.level = handlers, level
         structlog.reset_defaults()
@@ -82,6 +93,8 @@ async def test_a_canary_is_never_seen_again(
     assert "says hi" not in logged
     assert f"sk-wrong-{CANARY}" not in logged
     assert CANARY not in metrics
+    assert '"code":"model_not_found"' in shown
+    assert CANARY not in shown
     assert 'mesh_requests_total{model="other",outcome="model_not_found",tier="none"}' in metrics
 
 
@@ -103,6 +116,6 @@ async def test_metrics_count_what_was_answered(tmp_path: Path) -> None:
         'mesh_request_duration_seconds_count{model="scripted",tier="edge"} 2.0',
         "mesh_requests_in_flight 0.0",
         'mesh_workers{tier="edge"} 1.0',
-        'mesh_slots{model="scripted"} 4.0',
+        'mesh_slots{model="scripted",tier="edge"} 4.0',
     }
     assert expected <= set(lines)

@@ -11,6 +11,7 @@ from gateway.responses.store import ResponseStore
 from gateway.settings import GatewaySettings
 from mesh.fleet import Fleet
 from mesh.router import Router, RouterSettings
+from mesh.tracing import Tracer
 from tests.support.mesh import broker_in, router_of, scripted_worker
 from workers.agent import Agent
 from workers.scripted import ScriptedSettings
@@ -22,10 +23,11 @@ async def gateway_of(
     fleet: Fleet,
     settings: GatewaySettings | None = None,
     responses: ResponseStore | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Address]:
     """Serve a gateway on a free port; ``responses``: where it keeps them."""
     settings = replace(settings or GatewaySettings(drain_timeout=2), port=0)
-    app = build_app(router, fleet, settings, responses=responses)
+    app = build_app(router, fleet, settings, responses=responses, tracer=tracer)
     async with serving(app, settings) as address:
         yield address
 

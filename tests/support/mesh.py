@@ -10,6 +10,7 @@ from mesh.broker import Broker, BrokerSettings, running_broker
 from mesh.bus import Bus, BusSettings, connect
 from mesh.fleet import Fleet
 from mesh.router import Router, RouterSettings
+from mesh.tracing import Tracer
 from schemas.fleet import Tier
 from tests.support.wait import until
 from workers.agent import Agent, AgentSettings
@@ -63,11 +64,12 @@ async def router_of(
     role: Role = Role.GATEWAY,
     settings: RouterSettings | None = None,
     workers: int = 1,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[tuple[Router, Fleet]]:
     """Run a router, once it has heard of ``models`` on as many ``workers``."""
     async with bus_of(broker, role) as bus:
         fleet = Fleet()
-        router = Router(bus, fleet, settings)
+        router = Router(bus, fleet, settings, tracer=tracer)
         async with background(router.run):
             await until(lambda: all(fleet.has(model) for model in models))
             await until(lambda: not models or len(fleet.nodes()) >= workers)

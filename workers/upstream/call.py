@@ -1,12 +1,15 @@
 """The time limits of one call to an upstream, and what is known of it when it ends."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import anyio
 
 from mesh.errors import DeadlineExceeded, UpstreamTimeout
 from workers.upstream.settings import UpstreamSettings
+
+UNTRACED: Mapping[str, str] = MappingProxyType({})
 
 
 class Call:
@@ -16,8 +19,14 @@ class Call:
     until the upstream says no. heard: a first byte of the answer has come.
     """
 
-    def __init__(self, settings: UpstreamSettings, remaining: float) -> None:
-        """``remaining``: seconds to the request's deadline."""
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        remaining: float,
+        trace: Mapping[str, str] = UNTRACED,
+    ) -> None:
+        """``remaining``: seconds to the deadline; ``trace``: headers that tell the span."""
+        self.trace = trace
         self.billable = False
         self.heard = False
         self._idle = settings.idle_timeout

@@ -212,7 +212,7 @@ class Upstream:
                     method,
                     self.settings.endpoint(path),
                     data=BytesIO(body) if body is not None else None,
-                    headers={**HEADERS, **self._key.headers()},
+                    headers={**HEADERS, **call.trace, **self._key.headers()},
                     allow_redirects=False,
                 )
             async with response:

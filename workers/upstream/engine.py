@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mesh.errors import DeadlineExceeded, InvalidRequest, Unsupported
+from mesh.trace import TraceContext, clean_state
 from schemas.fleet import ModelState, ModelStatus
 from schemas.inference import Dispatch, InferRequest, Task, Usage
 from workers.breaker import BreakerState
@@ -69,7 +70,7 @@ class UpstreamEngine:
         limit = self._limit(request)
         body = chat_body(request, self._target, self._upstream.dialect, limit)
         answer = Answer(request.n, len(body), timed)
-        call = Call(self._upstream.settings, work.remaining_ms / 1000)
+        call = self._call(work)
         # No vocabulary has tokens of less than a byte, and the JSON around the turns is longer than
         # what a chat template puts there: the body's length bounds the prompt.
         most = Usage(prompt_tokens=len(body), completion_tokens=request.n * (limit or 0))
@@ -84,12 +85,15 @@ class UpstreamEngine:
         request = work.request
         body = inputs_body(request, self._target)
         answer = InputsAnswer(request, len(body))
-        call = Call(self._upstream.settings, work.remaining_ms / 1000)
+        call = self._call(work)
         async with self._upstream.admitted(call):
             with self._paid(Usage(prompt_tokens=len(body)), call, lambda: answer.usage):
                 for piece in answer.take(await self._upstream.ask(PATHS[request.task], body, call)):
                     emit(piece)
         return Finish("stop", answer.usage)
+
+    def _call(self, work: Dispatch) -> Call:
+        return Call(self._upstream.settings, work.remaining_ms / 1000, _trace_headers(work))
 
     def _out_of_service(self) -> str:
         breaker, budget = self._upstream.breaker, self._upstream.budget
@@ -119,6 +123,15 @@ class UpstreamEngine:
             yield
         finally:
             reservation.settle(taken() if call.billable else Usage())
+
+
+def _trace_headers(work: Dispatch) -> dict[str, str]:
+    """Return the headers with which the upstream can go on with the attempt's trace."""
+    trace = TraceContext.parse(work.traceparent)
+    if trace is None:
+        return {}
+    state = clean_state(work.request.tracestate)
+    return {"traceparent": trace.header, **({"tracestate": state} if state else {})}
 
 
 def _check(work: Dispatch) -> None:

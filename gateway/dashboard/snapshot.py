@@ -1,0 +1,101 @@
+"""From fleet, router and totals to what a dashboard shows."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from typing import Final
+
+from gateway.dashboard.rates import Rates
+from gateway.tally import Tally
+from mesh.clock import Clock, monotonic
+from mesh.fleet import Fleet, ModelSummary
+from mesh.router import Router
+from mesh.seats import Node, Seat
+from mesh.settings import APP
+from schemas.dashboard import ModelTotal, ModelView, Snapshot, WorkerView
+from schemas.fleet import Tier
+
+MAX_WORKERS: Final = 100
+"""Workers in a snapshot; with more of them people look at metrics, not at cards."""
+
+Key = tuple[Tier, str]
+
+
+class Photographer:
+    """Takes snapshots of one gateway."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        router: Router,
+        tally: Tally,
+        clock: Clock = monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._fleet, self._router, self._tally = fleet, router, tally
+        self._clock, self._wall_clock = clock, wall_clock
+        self._started = clock()
+        self._version = metadata.version(APP)
+        self._by_tier: Rates[Tier] = Rates()
+        self._by_worker: Rates[Key] = Rates()
+
+    def take(self) -> Snapshot:
+        """Return the state now; rates are since the looks of the last seconds."""
+        now, tally, nodes = self._clock(), self._tally, self._fleet.nodes()
+        tiers = self._by_tier.look(now, {tier: self._router.written[tier] for tier in Tier})
+        workers = self._by_worker.look(now, {node.key: node.written for node in nodes})
+        return Snapshot(
+            at=self._wall_clock(),
+            version=self._version,
+            uptime=round(now - self._started, 1),
+            workers=tuple(_workers(nodes[:MAX_WORKERS], workers)),
+            more_workers=max(0, len(nodes) - MAX_WORKERS),
+            models=tuple(self._model(model) for model in self._fleet.models()),
+            in_flight=tally.in_flight,
+            edge=tally.flows[Tier.EDGE].view(tiers[Tier.EDGE]),
+            cloud=tally.flows[Tier.CLOUD].view(tiers[Tier.CLOUD]),
+            refused=tally.refused,
+            fallbacks=dict(tally.fallbacks),
+            priced=tally.prices.known,
+            failures=tuple(tally.failures),
+        )
+
+    def _model(self, model: ModelSummary) -> ModelTotal:
+        return ModelTotal(
+            name=model.name,
+            edge=model.edge,
+            cloud=model.cloud,
+            workers=model.workers,
+            slots=model.slots,
+            free=model.slots_free,
+            waiting=self._router.waiting(model.name),
+        )
+
+
+def _workers(nodes: list[Node], rates: Mapping[Key, float]) -> Iterator[WorkerView]:
+    for node in nodes:
+        advert = node.advert
+        yield WorkerView(
+            name=advert.worker,
+            tier=advert.tier,
+            draining=advert.draining,
+            memory_free=advert.memory_free,
+            tokens_per_second=round(rates[node.key], 1),
+            labels=advert.labels,
+            models=tuple(_model(seat) for seat in node.seats.values()),
+        )
+
+
+def _model(seat: Seat) -> ModelView:
+    status = seat.status
+    return ModelView(
+        name=status.name,
+        state=status.state,
+        slots=status.slots,
+        free=seat.free,
+        context=status.context,
+        prefill_rate=status.prefill_rate,
+        decode_rate=status.decode_rate,
+        progress=status.progress,
+        detail=status.detail,
+    )

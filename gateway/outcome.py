@@ -1,0 +1,63 @@
+"""One request that has ended, as metrics, dashboard and log count it; and the word for its end."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.problems import HttpError
+from mesh import answer
+from mesh.answer import Answer
+from mesh.errors import MeshError
+from schemas.fleet import Tier
+from schemas.inference import Usage
+
+OK: Final = answer.OK
+DISCONNECTED: Final = "disconnected"
+"""The client went away before its answer was complete."""
+REFUSED: Final = "refused"
+"""The HTTP request was refused before it meant anything to the mesh, for no reason with a code."""
+CRASHED: Final = "crashed"
+
+OWN_DOING: Final = frozenset({OK, DISCONNECTED})
+"""Ends that nobody needs to look into."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """One request that has ended; times in seconds since its arrival.
+
+    model: as the client said, or what its alias stands for. answer: ``None`` if it never got as far
+    as the router.
+    """
+
+    model: str
+    outcome: str
+    duration: float
+    first_token: float | None = None
+    usage: Usage | None = None
+    answer: Answer | None = None
+
+    @property
+    def tier(self) -> Tier | None:
+        """Where it was answered, as far as anybody accepted it."""
+        route = self.answer.route if self.answer is not None else None
+        return None if route is None else route.tier
+
+    @property
+    def fallback(self) -> str | None:
+        """Why it was the cloud that answered, if it was."""
+        route = self.answer.route if self.answer is not None else None
+        return None if route is None else route.fallback
+
+
+def outcome_of(error: BaseException) -> str:
+    """Return the word for how a request ended that raised this."""
+    match error:
+        case MeshError():
+            return error.code.value
+        case HttpError():
+            return error.code or REFUSED
+        case asyncio.CancelledError() | ConnectionError():
+            return DISCONNECTED
+        case _:
+            return CRASHED
