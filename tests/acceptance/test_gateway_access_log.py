@@ -155,9 +155,11 @@ async def test_a_write_to_a_client_that_has_left_is_no_crash(
         ):
             app = build_app(router, fleet, settings)
             app.router.add_get("/leave", leave)
-            async with serving(app, settings) as address:
-                async with session.get(address.url.removesuffix("v1") + "leave"):
-                    pass
+            async with (
+                serving(app, settings) as address,
+                session.get(address.url.removesuffix("v1") + "leave"),
+            ):
+                pass
         assert log.lines("request.crashed") == []
         assert "Traceback" not in log.text
 
