@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,6 @@ class Log:
 
     def __init__(self) -> None:
         self.errors: list[str] = []
-        # llama.cpp keeps the pointer only: the callback must live as long as this process.
         self._callback = llama.llama_log_callback(self._write)
         llama.llama_log_set(self._callback, None)
 
@@ -73,6 +73,19 @@ class Log:
             self.errors.append(text.decode(errors="replace").strip())
         if level != LOG_DEBUG:
             os.write(STDERR, text)
+
+
+@cache
+def _the_log() -> Log:
+    """Return this process's log; llama.cpp keeps a pointer to it for as long as it lives."""
+    return Log()
+
+
+def fresh_log() -> Log:
+    """Return the log without the errors of earlier loads."""
+    log = _the_log()
+    log.errors.clear()
+    return log
 
 
 class Sampler:
@@ -168,7 +181,7 @@ class LlamaContext:
 
         Raises ``LoadFailed``.
         """
-        self._log = Log()
+        self._log = fresh_log()
         llama.llama_backend_init()
         self._model = _load(settings, wanted, self._log)
         self._vocabulary = llama.llama_model_get_vocab(self._model)

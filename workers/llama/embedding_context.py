@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.llama.context import DecodeFailed, LoadFailed, Log, llama
+from workers.llama.context import DecodeFailed, LoadFailed, Log, fresh_log, llama
 from workers.llama.embedding_fit import EXACT_TOKENS
 from workers.llama.encoder import Tokens
 from workers.llama.pooling import Pooling
@@ -41,7 +41,7 @@ class EmbeddingContext:
 
         Raises ``LoadFailed``.
         """
-        self._log = Log()
+        self._log = fresh_log()
         llama.llama_backend_init()
         self._model = _load(settings, wanted, self._log)
         self._vocabulary = llama.llama_model_get_vocab(self._model)
