@@ -61,8 +61,7 @@ class ChunkSize:
         """``most``: tokens per step at most; ``step_time``: seconds no step should exceed."""
         self._most = most
         self._step_time = step_time
-        self.cost = StepCost()
-        """Of steps without prompts."""
+        self._decode = StepCost()
         self._tokens = 0.0
         self._seconds = 0.0
 
@@ -83,9 +82,9 @@ class ChunkSize:
     def note(self, prefilled: int, decoded: int, seconds: float) -> None:
         """Learn from a step of ``prefilled`` prompt tokens and ``decoded`` other rows."""
         if prefilled:
-            self._note_prompt(prefilled, seconds - self.cost.of(decoded))
+            self._note_prompt(prefilled, seconds - self._decode.of(decoded))
         elif decoded:
-            self.cost.add(decoded, seconds)
+            self._decode.add(decoded, seconds)
 
     @property
     def _token_cost(self) -> float:
@@ -96,7 +95,7 @@ class ChunkSize:
         cost = self._token_cost
         if not cost:
             return FLOOR
-        gap = self.cost.of(streams)
+        gap = self._decode.of(streams)
         left = max(step_time - gap, step_time * LEAST_SHARE)
         affordable = max(1, round(left / cost))
         if streams == 0:

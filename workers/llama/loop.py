@@ -1,7 +1,7 @@
 """The step loop: admit → schedule → decode → sample, for all running sequences at once."""
 
 from collections.abc import Sequence as Items
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -15,6 +15,7 @@ from workers.llama.chunking import ChunkSize
 from workers.llama.courtesy import Courtesy
 from workers.llama.decoder import Decoder
 from workers.llama.intake import Intake
+from workers.llama.load import IDLE, Load, load_of
 from workers.llama.messages import Cancel, Output, Step, Submit
 from workers.llama.rates import Rate
 from workers.llama.sampling import Defaults, resolve
@@ -24,16 +25,6 @@ from workers.llama.speculation import Speculation
 from workers.llama.voice import Voice
 
 WARM_UP_TOKENS = 32
-
-
-class Load(NamedTuple):
-    """What a step holds: tokens of prompts, and streams that move on."""
-
-    prompt: int
-    streams: int
-
-
-IDLE = Load(0, 0)
 
 
 class Loop:
@@ -89,7 +80,7 @@ class Loop:
         running, tokens = self._courtesy.select(self._admission.running, self._clock())
         drafts = self._speculation.draft if self.cache.can_reuse else no_drafts
         plan = schedule(running, tokens, drafts)
-        load = _load(plan)
+        load = load_of(plan)
         if plan:
             self._compute(plan, load)
         return self.report(load)
@@ -159,7 +150,8 @@ class Loop:
         started = self._clock()
         tokens = sum([len(work.tokens) for work in plan])
         interactive = [work for work in plan if not work.sequence.is_background]
-        wanted = _load(interactive)
+        wanted = load_of(interactive)
+        background = Load(load.prompt - wanted.prompt, load.streams - wanted.streams)
         self.cache.make_room(tokens)
         firsts = self._decoder.decode(plan)
         sampled = 0
@@ -174,7 +166,7 @@ class Loop:
         # Rates tell what interactive requests may expect.
         self._measure(wanted, 1 + sampled / max(1, load.streams), seconds)
         self._chunk.note(load.prompt, load.streams, seconds)
-        self._courtesy.note(wanted.streams, len(plan) - len(interactive), seconds)
+        self._courtesy.note(wanted, background, seconds, started + seconds)
         if not load.prompt:
             self._speculation.note(tokens, seconds)
 
@@ -277,11 +269,6 @@ class Loop:
             self._prefill.add(load.prompt, seconds)
         if load.streams:
             self._decode.add(tokens, seconds)
-
-
-def _load(plan: Items[Work]) -> Load:
-    prompts = [work for work in plan if work.sequence.is_prefilling]
-    return Load(sum([len(work.tokens) for work in prompts]), len(plan) - len(prompts))
 
 
 def _ending(attempt: Attempt, rest: Output, reason: FinishReason) -> Output:
