@@ -26,6 +26,8 @@ from workers.slices import slices
 
 READ_TOKENS = 4096
 """Tokens made of texts between two batches: reading must not hold up who waits for a batch."""
+LEAST_BATCH = 32
+"""Tokens that are worth a batch in any case: below, reading all weights is most of its cost."""
 WARM_UP_TOKENS = (1, 32)
 
 
@@ -168,7 +170,7 @@ class Embedder:
         tolerated = self._waits.tolerated(self._clock())
         if tolerated is None or self._wanted():
             return self._batch
-        return min(self._batch, max(1, int(tolerated * self._rate.value)))
+        return min(self._batch, max(LEAST_BATCH, int(tolerated * self._rate.value)))
 
     def _expire(self) -> None:
         now = self._clock()
