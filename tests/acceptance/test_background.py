@@ -4,11 +4,17 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from openai import AsyncOpenAI
+
+from mesh import subjects
+from mesh.accounts import Role
 from mesh.router import Router
 from schemas.fleet import Tier
-from schemas.frames import Beat, Delta
-from schemas.inference import Completion, InferRequest, Policy, Urgency
-from tests.support.mesh import broker_in, router_of, scripted_worker
+from schemas.frames import Accepted, Beat, Delta, Failed, Frame, decode_frame
+from schemas.inference import Completion, Dispatch, InferRequest, Policy, Urgency
+from schemas.wire import encode
+from tests.support.gateway import running_mesh
+from tests.support.mesh import broker_in, bus_of, router_of, scripted_worker
 from tests.support.requests import chat, complete, numbers, stream_text
 from tests.support.wait import until
 from workers.scripted import ScriptedSettings
@@ -112,3 +118,49 @@ async def test_a_line_of_background_requests_sends_nobody_to_the_cloud(tmp_path:
         second = await complete(router, chat())
         done = [await holder, second, *await line]
     assert [each.tier for each in done] == [Tier.EDGE] * 6
+
+
+async def test_the_worker_counts_by_urgency(tmp_path: Path) -> None:
+    """It refuses a background attempt while nothing is idle, and takes an interactive one."""
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker, settings=ScriptedSettings(slots=2, ttft_ms=60_000)) as worker,
+        router_of(broker, "scripted") as (_, fleet),
+        bus_of(broker, Role.GATEWAY) as bus,
+    ):
+        frames: list[Frame] = []
+        inbox = bus.open_inbox(lambda delivery: frames.append(decode_frame(delivery.payload)))
+        for number, request in enumerate((background(), background(), background(), chat())):
+            work = Dispatch(attempt=f"a{number}", router="r", remaining_ms=60_000, request=request)
+            inbox.ask(subjects.work(Tier.EDGE, "w1", "infer"), encode(work))
+        await until(lambda: len(frames) == 4)
+        seat = fleet.seats("scripted", Tier.EDGE)[0]
+        await until(lambda: (seat.free, seat.idle) == (1, 0))
+        assert worker.running == 3
+    counts = [
+        (type(frame), frame.slots_free, frame.slots_idle)
+        for frame in frames
+        if isinstance(frame, Accepted | Failed)
+    ]
+    assert counts == [(Accepted, 2, 1), (Accepted, 2, 0), (Failed, 2, 0), (Accepted, 1, 0)]
+
+
+async def test_flex_over_http_is_background(tmp_path: Path) -> None:
+    """OpenAI's flex tier takes what is idle, and a request of the usual kind overtakes it."""
+    async with (
+        running_mesh(tmp_path, script=ScriptedSettings(slots=1, tps=1000, tokens=1000)) as mesh,
+        AsyncOpenAI(base_url=f"{mesh.url}/v1", api_key="unused", max_retries=0) as client,
+    ):
+        flex = asyncio.ensure_future(
+            client.chat.completions.create(
+                model="scripted",
+                messages=[{"role": "user", "content": "count"}],
+                service_tier="flex",
+            )
+        )
+        await until(lambda: mesh.agent.running == 1)
+        usual = await client.chat.completions.create(
+            model="scripted", messages=[{"role": "user", "content": "count"}], max_tokens=3
+        )
+        assert (usual.choices[0].message.content, flex.done()) == (numbers(3), False)
+        assert (await flex).choices[0].message.content == numbers(1000)
