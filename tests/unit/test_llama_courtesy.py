@@ -44,6 +44,8 @@ class Machine:
         self.now += seconds
         self.chunk.note(load.prompt, load.streams, seconds)
         self.kind.note(wanted, background, seconds, self.now)
+        if sum(load) == 1:
+            self.kind.note_single(seconds)
         return plan
 
     def steps(self, running: list[Sequence], count: int) -> tuple[float, float, int]:

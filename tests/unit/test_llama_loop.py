@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.failures import FailureCode
-from schemas.inference import ChatMessage, InferRequest
+from schemas.inference import ChatMessage, InferRequest, Urgency
 from workers.llama.constraint import Constraints
 from workers.llama.dialect import Dialect
 from workers.llama.intake import Intake
@@ -281,6 +281,21 @@ def test_warm_up_gives_first_rates(decoder: FakeDecoder) -> None:
     assert step.kv_free == 2 * CONTEXT
     assert decoder.forgotten == [0]
     assert loop.is_idle
+
+
+def test_rates_are_those_of_interactive_requests(decoder: FakeDecoder) -> None:
+    """Steps of background work alone, which are cut short for others, do not change the figures."""
+    loop = make_loop(decoder)
+    loop.warm_up()
+    before = loop.report()
+    decoder.step_seconds = 0.05
+    loop.handle(submit(1, "x" * 10, urgency=Urgency.BACKGROUND, max_tokens=3))
+    run_to_end(loop)
+    after = loop.report()
+    assert (after.prefill_rate, after.decode_rate) == (before.prefill_rate, before.decode_rate)
+    loop.handle(submit(2, "y" * 10, max_tokens=3))
+    run_to_end(loop)
+    assert loop.report().decode_rate < before.decode_rate
 
 
 def _idle_step(loop: Loop) -> Step:

@@ -69,10 +69,12 @@ class Courtesy:
             return self._beside(interactive, background)
         return self._alone(background, now)
 
+    def note_single(self, seconds: float) -> None:
+        """Learn from a step of one row, whoever's it was."""
+        self._single.add(1, seconds)
+
     def note(self, wanted: Load, background: Load, seconds: float, now: float) -> None:
         """Settle a step: what it held of interactive and of background work, and what it took."""
-        if sum(wanted + background) == 1:
-            self._single.add(1, seconds)
         if wanted.streams:
             self._settle(wanted, background, seconds)
         elif background.streams and not (wanted.prompt or background.prompt):
