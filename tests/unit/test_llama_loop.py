@@ -47,6 +47,7 @@ class FakeDecoder:
 
     num_vocabulary: int = 256
     longest_token: int = 2
+    longest_text: int = 2 * CONTEXT
     step_seconds: float = 0.01
     token_seconds: float = 0.0
     now: float = 0.0
@@ -60,7 +61,7 @@ class FakeDecoder:
     shared: list[tuple[int, int, int]] = field(default_factory=list)
 
     def tokenize(self, text: str) -> list[int]:
-        assert len(text) < 2 * CONTEXT, "a text this long should not have been tokenized"
+        assert len(text) < self.longest_text, "a text this long should not have been tokenized"
         return list(text.encode())
 
     def piece(self, token: int) -> bytes:
@@ -90,11 +91,11 @@ class FakeDecoder:
         self.forgotten.append(slot)
 
 
-def make_loop(decoder: FakeDecoder, **changes: Any) -> Loop:
+def make_loop(decoder: FakeDecoder, *, context: int = CONTEXT, **changes: Any) -> Loop:
     template = ChatTemplate("{{ messages[0].content }}")
     settings: dict[str, Any] = {
         "slots": 2,
-        "cells": 2 * CONTEXT,
+        "cells": 2 * context,
         "chunk": 16,
         "step_time": 60.0,
         "clock": lambda: decoder.now,
@@ -103,7 +104,7 @@ def make_loop(decoder: FakeDecoder, **changes: Any) -> Loop:
         decoder,
         template,
         Defaults(),
-        CONTEXT,
+        context,
         dialect=Dialect.of(None),
         constraints=_no_constraints,
     )
