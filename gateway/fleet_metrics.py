@@ -33,15 +33,20 @@ class FleetCollector(Collector):
     def _slots(self) -> Iterator[Metric]:
         labels = ("tier", "model")
         slots = GaugeMetricFamily("mesh_slots", "Slots of a model.", labels=labels)
-        free = GaugeMetricFamily("mesh_slots_free", "Free slots of a model.", labels=labels)
+        what = "Slots of a model that interactive requests may take."
+        free = GaugeMetricFamily("mesh_slots_free", what, labels=labels)
+        what = "Slots of a model that nobody uses, which background requests may take."
+        idle = GaugeMetricFamily("mesh_slots_idle", what, labels=labels)
         for model in self._fleet.models():
             for tier in Tier:
                 group = self._fleet.group(model.name, tier)
                 if group.seats:
                     slots.add_metric((tier.value, model.name), group.slots)
                     free.add_metric((tier.value, model.name), sum(s.free for s in group.open))
+                    idle.add_metric((tier.value, model.name), sum(s.idle for s in group.open))
         yield slots
         yield free
+        yield idle
 
     def _waiting(self) -> Metric:
         waiting = GaugeMetricFamily(

@@ -47,7 +47,7 @@ from mesh.tracing import Attributes, Kind, Tracer, Unrecorded
 from mesh.waiting import WaitingLine
 from schemas.fleet import Tier
 from schemas.frames import Accepted, Beat, Delta, Done
-from schemas.inference import Ability, InferRequest, Lease, Task
+from schemas.inference import Ability, InferRequest, Lease, Task, Urgency
 from schemas.wire import encode
 
 log = structlog.get_logger("mesh.router")
@@ -98,7 +98,7 @@ class _Ticket:
     def settle(self, decision: Decision) -> None:
         """Reserve the seat until the dispatch itself counts."""
         if isinstance(decision, Dispatch | Overflow):
-            decision.seat.pending += 1
+            decision.seat.expect(self.demand.urgency)
         self.decision.set_result(decision)
 
     def take(self, decision: Decision) -> Decision:
@@ -112,7 +112,7 @@ class _Ticket:
         decision = self.settled_now()
         if self._taken or not isinstance(decision, Dispatch | Overflow):
             return False
-        decision.seat.pending -= 1
+        decision.seat.settle(self.demand.urgency)
         return True
 
 
@@ -131,7 +131,7 @@ class Router:
         self._settings = settings or RouterSettings()
         self._tracer = tracer or Unrecorded()
         self._incarnation = f"r{random.getrandbits(64):016x}"
-        self._lines: dict[str, WaitingLine[_Ticket]] = {}
+        self._lines: dict[tuple[str, Urgency], WaitingLine[_Ticket]] = {}
         self._histories: dict[str, ModelHistory] = {}
         self._attempts: set[Attempt] = set()
         self.written: Counter[Tier] = Counter()
@@ -162,7 +162,7 @@ class Router:
 
     def waiting(self, model: str) -> int:
         """Return how many requests stand in line for a model."""
-        return len(self._lines.get(model, ()))
+        return sum(self._waiting(model, urgency) for urgency in Urgency)
 
     @property
     def running(self) -> int:
@@ -233,6 +233,7 @@ class Router:
             ),
             output_tokens=max(0, min(output, MOST_TOKENS)),
             deadline=deadline,
+            urgency=request.urgency,
             needs=_needs(request),
             # A worker checks inputs one by one, and exactly: it can name the one that is too long.
             context_tokens=None if request.task is Task.GENERATE else 0,
@@ -241,8 +242,13 @@ class Router:
             demand.prefixes = prefixes(request)
         return Journey(demand, deadline)
 
+    def _waiting(self, model: str, urgency: Urgency) -> int:
+        return len(self._lines.get((model, urgency), ()))
+
     def _place(self, demand: Demand) -> Decision:
-        waiting = self.waiting(demand.model)
+        waiting = self._waiting(demand.model, Urgency.INTERACTIVE)
+        if demand.urgency is Urgency.BACKGROUND:
+            waiting = self.waiting(demand.model)
         return place(demand, self._fleet, self._clock(), waiting, self._settings.limits)
 
     @contextmanager
@@ -281,15 +287,16 @@ class Router:
         began = self._clock()
         journey.begin_wait(began, self._settings.wait_share, self._settings.max_wait)
         ticket = _Ticket(journey.demand)
-        line = self._lines.setdefault(request.model, WaitingLine())
+        key = request.model, request.urgency
+        line = self._lines.setdefault(key, WaitingLine())
         line.add(ticket, request.tenant, journey.deadline)
         try:
             yield ticket
         finally:
             answer.waited += self._clock() - began
             line.remove(ticket)
-            if not line and self._lines.get(request.model) is line:
-                del self._lines[request.model]
+            if not line and self._lines.get(key) is line:
+                del self._lines[key]
             if ticket.give_back():
                 self._serve_line(request.model)
 
@@ -318,11 +325,12 @@ class Router:
         return ticket.settled_now()
 
     def _serve_line(self, model: str) -> None:
-        """Give seats to those who wait, while there are any."""
-        line = self._lines.get(model)
-        while line and (tiers := self._fleet.tiers_with_room(model)):
-            if not self._serve_next(line, tiers):
-                return
+        """Give seats to those in line, while there are any; background requests come last."""
+        for urgency in Urgency:
+            line = self._lines.get((model, urgency))
+            while line and (tiers := self._fleet.tiers_with_room(model, urgency)):
+                if not self._serve_next(line, tiers):
+                    break
 
     def _serve_next(self, line: WaitingLine[_Ticket], tiers: AbstractSet[Tier]) -> bool:
         """Give a seat to the first in line who can use one of these tiers.
