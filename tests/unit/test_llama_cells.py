@@ -61,3 +61,17 @@ def test_long_common_prefixes_are_found() -> None:
     for length in (63, 64, 65, 128, 1000):
         assert common_prefix([1] * length + [2], [1] * length + [3]) == length
         assert common_prefix([1] * length, [1] * length) == length
+
+
+def test_what_sequences_share_is_held_once() -> None:
+    """Two that go on from one beginning hold that together; a third holds its own."""
+    cells = Cells(100)
+    first, other = Span(), Span()
+    cells.grow(first, 10)
+    second = cells.fork(first, 4)
+    cells.grow(second, 5)
+    cells.grow(other, 7)
+    assert cells.held_by([first]) == 10
+    assert cells.held_by([first, second]) == 15
+    assert cells.held_by([first, second, other]) == 22
+    assert cells.held_by([]) == 0

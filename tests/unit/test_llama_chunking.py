@@ -18,7 +18,7 @@ class Machine:
 
     fixed: float = 0.020
     row: float = 0.002
-    token: float = 0.0005
+    token: float = 0.00025
     stolen: Callable[[], float] = lambda: 1.0
     """How many times slower the next step is because something else has the cores."""
 

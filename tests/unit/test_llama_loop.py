@@ -56,6 +56,7 @@ class FakeDecoder:
     samplers: list[Alphabet] = field(default_factory=list)
     num_sequences: int = 8
     max_rows: int = 6
+    tile: int = 0
     ends: frozenset[int] = frozenset({END})
     can_trim: bool = True
     shared: list[tuple[int, int, int]] = field(default_factory=list)
@@ -278,13 +279,13 @@ def test_a_request_that_is_refused_takes_no_slot(decoder: FakeDecoder) -> None:
 def test_chunks_shrink_on_a_slow_machine(decoder: FakeDecoder) -> None:
     """A step computes no more prompt tokens than fit its time at the speed seen so far."""
     decoder.step_seconds, decoder.token_seconds = 0, 0.001
-    loop = make_loop(decoder, chunk=90, step_time=0.045)
+    loop = make_loop(decoder, chunk=90, step_time=0.03)
     loop.handle(submit(1, "x" * 90, max_tokens=1))
     run_to_end(loop)
     decoder.plans.clear()
     loop.handle(submit(2, "y" * 90, max_tokens=1))
     run_to_end(loop)
-    assert decoder.plans == [[(2, 45)], [(2, 45)]]
+    assert decoder.plans == [[(2, 30)], [(2, 30)], [(2, 30)]]
 
 
 def test_warm_up_gives_first_rates(decoder: FakeDecoder) -> None:

@@ -29,7 +29,7 @@ def trial(seconds: float, delay: float = 0.0) -> Trial:
 
 def test_one_core_is_left_to_the_bus() -> None:
     """A gain that is not worth it leaves the bus side its core."""
-    assert decide({1: trial(1.0), 2: trial(0.8)}, cores=2) == Threads(single=1, batch=1)
+    assert decide({1: trial(1.0), 2: trial(0.9)}, cores=2) == Threads(single=1, batch=1)
 
 
 def test_all_cores_are_used_where_that_is_far_faster() -> None:

@@ -290,7 +290,7 @@ def test_a_conversation_leaves_an_overloaded_worker() -> None:
     """A worker that has become far slower than another loses the conversation."""
     fleet = fleet_of(
         advert("other", model(prefill=9000, decode=60)),
-        advert("holder", model(prefill=9000, decode=20, warm=("abc",))),
+        advert("holder", model(prefill=9000, decode=15, warm=("abc",))),
     )
     prefixes = (Prefix("abc", 90),)
     assert worker_of(place(demand(prefixes=prefixes), fleet, NOW)) == "other"

@@ -3,6 +3,8 @@
 The sequences form a tree: what several have in common is a span that all of them go on from.
 """
 
+from collections.abc import Iterable
+
 
 class Span:
     """A run of cells; ``users``: sequences that end here, and spans that go on from here."""
@@ -42,6 +44,16 @@ class Cells:
             shared = _split(shared, shared.length - dropped)
         shared.users += 1
         return Span(shared)
+
+    def held_by(self, ends: Iterable[Span]) -> int:
+        """Return how many cells some sequences hold, those that they share counted once."""
+        spans: dict[int, Span] = {}
+        for end in ends:
+            span: Span | None = end
+            while span is not None and id(span) not in spans:
+                spans[id(span)] = span
+                span = span.parent
+        return sum([span.length for span in spans.values()])
 
     def release(self, end: Span) -> None:
         """Give up a sequence, and with it the cells that nobody else has."""

@@ -7,10 +7,12 @@ cost what the streams' own rows cost: twice the usual gap between tokens.
 
 import math
 
+from workers.llama.calls import TILE
 from workers.llama.rates import DECAY
 
-FLOOR = 32
-"""Prompt tokens that are always worth a step: below, reading all weights is most of its cost."""
+FLOOR = TILE
+"""Prompt tokens that are always worth a step: below a tile each takes 1.6 times as long (measured,
+at a thousand tokens of context)."""
 OUTLIER = 3.0
 """How many times the expected time a step is believed: beyond, something else had the cores."""
 LEAST_SHARE = 0.25
@@ -65,14 +67,16 @@ class ChunkSize:
         self._tokens = 0.0
         self._seconds = 0.0
 
-    def tokens(self, streams: int, within: float = math.inf) -> int:
+    def tokens(self, streams: int, prompts: int = 1, within: float = math.inf) -> int:
         """Return the tokens the next step may hold, those of ``streams`` running streams included.
 
         Before any prompt was measured that is a small chunk, which is safe on every machine.
-        ``within``: seconds it should not exceed, where that is less than usual.
+        ``prompts``: how many wait; the more, the more of a step is theirs, so that requests that
+        come together are soon computed together. ``within``: seconds the step should not exceed,
+        where that is less than usual.
         """
         step_time = min(self._step_time, within)
-        return min(self._most, streams + self._prompt_tokens(streams, step_time))
+        return min(self._most, streams + self._prompt_tokens(streams, prompts, step_time))
 
     def tokens_for(self, seconds: float) -> int:
         """Return how many prompt tokens add so many seconds to a step, 0 if nothing is known."""
@@ -91,16 +95,18 @@ class ChunkSize:
         """Seconds that one prompt token adds to a step, 0 if unknown."""
         return self._seconds / self._tokens if self._tokens else 0.0
 
-    def _prompt_tokens(self, streams: int, step_time: float) -> int:
+    def _prompt_tokens(self, streams: int, prompts: int, step_time: float) -> int:
         cost = self._token_cost
         if not cost:
             return FLOOR
         gap = self._decode.of(streams)
         left = max(step_time - gap, step_time * LEAST_SHARE)
         affordable = max(1, round(left / cost))
+        if FLOOR / 2 <= affordable < FLOOR:
+            affordable = FLOOR  # seen from below the floor, its tokens look dearer than they are
         if streams == 0:
             return affordable
-        return min(affordable, max(FLOOR, round(gap / cost)))
+        return min(affordable, max(1, prompts) * max(FLOOR, round(gap / cost)))
 
     def _note_prompt(self, prefilled: int, seconds: float) -> None:
         known = self._token_cost * prefilled

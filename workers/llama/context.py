@@ -19,6 +19,7 @@ from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
 from workers.llama.batch import Batch
+from workers.llama.calls import TILE
 from workers.llama.sampling import Drawing
 from workers.llama.sequence import Work
 from workers.llama.sizes import num_sequences
@@ -187,6 +188,7 @@ class LlamaContext:
         self._vocabulary = llama.llama_model_get_vocab(self._model)
         self.num_sequences = _num_sequences(self._model, settings.slots)
         self.max_rows = self.num_sequences
+        self.tile = 0 if settings.gpu_layers else TILE
         self._context = llama.llama_init_from_model(
             self._model, _context_params(settings, self.num_sequences)
         )

@@ -66,14 +66,18 @@ class Courtesy:
         """Return the sequences of the next step, interactive ones first, and its size in tokens."""
         background = [sequence for sequence in running if sequence.is_background]
         if not background:
-            return running, self._chunk.tokens(len(_streams(running)))
+            return running, self._size(running)
         interactive = [sequence for sequence in running if not sequence.is_background]
         streams = _streams(interactive)
         if len(streams) < len(interactive):
-            return interactive, self._chunk.tokens(len(streams))
+            return interactive, self._size(interactive)
         if interactive:
             return self._beside(interactive, background)
         return self._alone(background, now)
+
+    def _size(self, sequences: Items[Sequence]) -> int:
+        streams = len(_streams(sequences))
+        return self._chunk.tokens(streams, len(sequences) - streams)
 
     def note_single(self, seconds: float) -> None:
         """Learn from a step of one row, whoever's it was."""

@@ -21,6 +21,8 @@ class Decoder(Store, Protocol):
     """Sequences that the KV cache tells apart."""
     max_rows: int
     """Rows of logits that one step can give."""
+    tile: int
+    """As in ``calls.calls_of``."""
     ends: frozenset[int]
     """Tokens that end a generation."""
 

@@ -11,6 +11,7 @@ from schemas.inference import FinishReason, Sampling, Task, Urgency, Usage
 from workers.llama.admission import Admission
 from workers.llama.attempt import Attempt
 from workers.llama.cache import KvCache
+from workers.llama.calls import calls_of
 from workers.llama.chunking import ChunkSize
 from workers.llama.courtesy import Courtesy
 from workers.llama.decoder import Decoder
@@ -24,7 +25,7 @@ from workers.llama.sequence import NO_SLOT, Sequence, Work
 from workers.llama.speculation import Speculation
 from workers.llama.voice import Voice
 
-WARM_UP_TOKENS = 32
+WARM_UP_TOKENS = 64
 
 
 class Loop:
@@ -92,7 +93,7 @@ class Loop:
         self._has_news = False
         # What is kept of ended attempts gives way, and so does background work.
         running = self._admission.running
-        taken = sum(each.num_computed for each in running if not each.is_background)
+        taken = self.cache.cells.held_by([each.end for each in running if not each.is_background])
         return Step(
             outputs=outputs,
             prefilled=load.prompt,
@@ -167,15 +168,7 @@ class Loop:
         wanted = load_of(interactive)
         background = Load(load.prompt - wanted.prompt, load.streams - wanted.streams)
         self.cache.make_room(tokens)
-        firsts = self._decoder.decode(plan)
-        sampled = 0
-        for work, row in zip(plan, firsts, strict=True):
-            if work.sequence.slot == NO_SLOT:
-                continue  # another choice of its attempt has failed in this step
-            self.cache.grow(work.sequence, len(work.tokens))
-            if work.num_rows:
-                self._note_wait(work.sequence)
-                sampled += self._try(work, row)
+        sampled = sum([self._call(call) for call in calls_of(plan, self._decoder.tile)])
         seconds = self._clock() - started
         # Rates tell what interactive requests may expect.
         self._measure(wanted, 1 + sampled / max(1, load.streams), seconds)
@@ -185,6 +178,22 @@ class Loop:
             self._courtesy.note_single(seconds)
         if not load.prompt:
             self._speculation.note(tokens, seconds)
+
+    def _call(self, plan: Items[Work]) -> int:
+        """Decode and sample, and return how many drafts hold: the next call's logits replace these.
+
+        A work is passed over if another choice of its attempt has failed in this step.
+        """
+        plan = [work for work in plan if work.sequence.slot != NO_SLOT]
+        accepted = 0
+        for work, row in zip(plan, self._decoder.decode(plan) if plan else (), strict=True):
+            if work.sequence.slot == NO_SLOT:
+                continue
+            self.cache.grow(work.sequence, len(work.tokens))
+            if work.num_rows:
+                self._note_wait(work.sequence)
+                accepted += self._try(work, row)
+        return accepted
 
     def _note_wait(self, sequence: Sequence) -> None:
         """Take note of an interactive attempt that is about to get its first token."""

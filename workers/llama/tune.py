@@ -14,12 +14,12 @@ from typing import Protocol, Self
 
 from mesh.clock import Clock, monotonic
 
-CHUNK = 32
+CHUNK = 64
 """Tokens of the prompt that is measured."""
 TRIAL_SECONDS = 0.06
 """Time for one measurement, of which every thread count takes two."""
 MOST_STEPS = 50
-FAR_FASTER = 1.4
+FAR_FASTER = 1.15
 """Gain over one core less at which the bus side may be left without a core of its own."""
 LONGEST_DELAY = 0.01
 """Seconds the stand-in may be late: half of what a frame may be delayed in all."""
