@@ -1,0 +1,88 @@
+"""The operations of the HTTP API, one entry each: what ``GET /openapi.json`` is made of.
+
+Whoever adds a route below ``/v1`` adds an entry to ``OPERATIONS``; a test compares the two.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from schemas.openai.chat import ChatCompletion, ChatCompletionChunk, ChatRequest
+from schemas.openai.embeddings import EmbeddingList, EmbeddingRequest
+from schemas.openai.errors import ErrorEnvelope
+from schemas.openai.models import Model, ModelList
+from schemas.openai.rerank import Ranking, RerankRequest
+
+LOOKED_UP: Final = (400, 401, 403, 404, 500)
+"""How a request can fail that the gateway answers from what it knows."""
+COMPUTED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504)
+"""How a request can fail that is read from a body and computed by a worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One method on one path.
+
+    path: as OpenAPI writes it; what is in braces is a text parameter. answer: the body of a
+    success. request: the body that is posted. example: such a body, as JSON. event: what each
+    ``data:`` line of a stream holds, where the request can ask for one. errors: the body of
+    every failure. failures: their statuses.
+    """
+
+    method: Literal["get", "post", "delete"]
+    path: str
+    tag: str
+    summary: str
+    answer: Any
+    request: Any = None
+    example: bytes | None = None
+    event: Any = None
+    errors: Any = ErrorEnvelope
+    failures: tuple[int, ...] = COMPUTED
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="post",
+        path="/v1/chat/completions",
+        tag="Chat",
+        summary="Continue a conversation, whole or as a stream",
+        request=ChatRequest,
+        answer=ChatCompletion,
+        event=ChatCompletionChunk,
+        example=b'{"model": "spark", "messages": [{"role": "user", "content": "What is NATS?"}]}',
+    ),
+    Operation(
+        method="post",
+        path="/v1/embeddings",
+        tag="Embeddings",
+        summary="Turn texts into vectors",
+        request=EmbeddingRequest,
+        answer=EmbeddingList,
+        example=b'{"model": "embedder", "input": ["edge first", "cloud last"]}',
+    ),
+    Operation(
+        method="post",
+        path="/v1/rerank",
+        tag="Rerank",
+        summary="Order documents by how well they answer a query",
+        request=RerankRequest,
+        answer=Ranking,
+        example=b'{"model": "ranker", "query": "edge", "documents": ["near", "far away"]}',
+    ),
+    Operation(
+        method="get",
+        path="/v1/models",
+        tag="Models",
+        summary="List the models that can be asked for",
+        answer=ModelList,
+        failures=LOOKED_UP,
+    ),
+    Operation(
+        method="get",
+        path="/v1/models/{id}",
+        tag="Models",
+        summary="Look one model up; its id may contain slashes",
+        answer=Model,
+        failures=LOOKED_UP,
+    ),
+)
