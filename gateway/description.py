@@ -1,9 +1,10 @@
 """``GET /openapi.json``: the OpenAPI 3.1 description, made once from the structs that decode.
 
 What a schema says about a request is what the decoder enforces, because both are made from the
-same annotations. Two things are added to what msgspec says: an answer spells every field out, so
-fields with a default are required there; and since OpenAPI 3.1 has no word for the events of a
-stream, ``x-event`` names the schema of what follows each ``data:``.
+same annotations. Two things are added to what msgspec says. An answer spells every field out, so
+fields with a default are required there. And the schema of a stream is that of each of its events,
+an object with the field ``data``: OpenAPI 3.1 leaves open what it describes, 3.2 calls the same
+``itemSchema``, and testers of APIs read it so.
 """
 
 import re
@@ -100,7 +101,7 @@ class Schemas:
         references, components = msgspec.json.schema_components(
             kinds, ref_template=SCHEMAS + "{name}"
         )
-        self._references = dict(zip(kinds, references, strict=True))
+        self._references: dict[Any, Json] = dict(zip(kinds, references, strict=True))
         self.components: Json = components
         asked = self._reachable([self._references[kind] for kind in requests])
         for name in components.keys() - asked:
@@ -191,22 +192,26 @@ def _parameters() -> Json:
             identity.HEADER,
             "A name of your own for the request, to find it in logs by.",
             {"type": "string"},
+            "order-7",
         ),
         headers.DEADLINE: _parameter(
             headers.DEADLINE,
             "Milliseconds that the answer may take; then the request ends with 504.",
             {"type": "integer", "minimum": 1, "maximum": headers.MAX_DEADLINE_MS},
+            60_000,
         ),
         headers.POLICY: _parameter(
             headers.POLICY,
             "Where the request may be computed.",
             {"type": "string", "enum": [policy.value for policy in Policy]},
+            Policy.EDGE_FIRST.value,
         ),
     }
 
 
-def _parameter(name: str, description: str, schema: Json) -> Json:
-    return {"name": name, "in": "header", "description": description, "schema": schema}
+def _parameter(name: str, description: str, schema: Json, example: str | int) -> Json:
+    told = {"name": name, "in": "header", "description": description}
+    return told | {"schema": schema, "example": example}
 
 
 def _headers() -> Json:
@@ -226,16 +231,26 @@ def _headers() -> Json:
 def _success(operation: Operation, schemas: Schemas) -> Json:
     content: Json = {"application/json": {"schema": schemas[operation.answer]}}
     if operation.event is not None:
-        content["text/event-stream"] = {
-            "schema": {"type": "string"},
-            "x-event": schemas[operation.event],
-        }
+        content["text/event-stream"] = {"schema": _event(operation, schemas)}
     names = (identity.HEADER,) if operation.request is None else _headers()
     return {
         "description": "The answer.",
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
         "content": content,
     }
+
+
+def _event(operation: Operation, schemas: Schemas) -> Json:
+    """Return the schema of one server-sent event."""
+    bodies = [schemas[operation.event], schemas[operation.errors]]
+    data: Json = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": bodies},
+    }
+    if operation.last is not None:
+        data = {"anyOf": [{"type": "string", "const": operation.last}, data]}
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
 def _failure(status: int, operation: Operation, schemas: Schemas) -> Json:

@@ -23,9 +23,10 @@ class Operation:
     """One method on one path.
 
     path: as OpenAPI writes it; what is in braces is a text parameter. answer: the body of a
-    success. request: the body that is posted. example: such a body, as JSON. event: what each
-    ``data:`` line of a stream holds, where the request can ask for one. errors: the body of
-    every failure. failures: their statuses.
+    success. request: the body that is posted. example: such a body, as JSON. event: what the
+    ``data`` of each event holds, where a request can ask for a stream; last: the text instead of
+    it in the event that ends a success. errors: the body of every failure, in a stream, too.
+    failures: their statuses.
     """
 
     method: Literal["get", "post", "delete"]
@@ -36,6 +37,7 @@ class Operation:
     request: Any = None
     example: bytes | None = None
     event: Any = None
+    last: str | None = None
     errors: Any = ErrorEnvelope
     failures: tuple[int, ...] = COMPUTED
 
@@ -49,6 +51,7 @@ OPERATIONS: Final = (
         request=ChatRequest,
         answer=ChatCompletion,
         event=ChatCompletionChunk,
+        last="[DONE]",
         example=b'{"model": "spark", "messages": [{"role": "user", "content": "What is NATS?"}]}',
     ),
     Operation(

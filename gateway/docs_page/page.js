@@ -108,6 +108,17 @@ class Page {
     return shown;
   }
 
+  // What the data of a stream's events is: JSON of some shape, or a fixed text at the end.
+  events(kind, schema) {
+    const data = schema.properties?.data ?? schema;
+    const shown = [node("h3", {}, `Events of ${kind}`)];
+    for (const one of this.alternatives(data)) {
+      if (one.const !== undefined) shown.push(node("div", { class: "soft" }, "At the end ", node("code", {}, one.const)));
+      for (const inner of this.inside(one.contentSchema ?? {})) shown.push(this.fold(inner, []));
+    }
+    return shown;
+  }
+
   parameters(list) {
     if (!list.length) return [];
     const table = node("table");
@@ -155,8 +166,8 @@ class Page {
     article.append(...this.example(method, path, request), ...this.parameters(operation.parameters ?? []));
     if (request) article.append(...this.body("Request", request.schema));
     for (const [kind, content] of Object.entries(success?.content ?? {})) {
-      const title = kind === "application/json" ? "Answer" : `Events of ${kind}`;
-      article.append(...this.body(title, content["x-event"] ?? content.schema));
+      if (kind === "application/json") article.append(...this.body("Answer", content.schema));
+      else article.append(...this.events(kind, content.schema));
     }
     article.append(...this.failures(operation.responses));
     return article;

@@ -1,0 +1,30 @@
+"""The failures that are right, each with its reason."""
+
+from typing import Final
+
+from tests.conformance.cases import Exempt
+
+OPENAI_PYTHON: Final = "openai-python"
+
+EXCEPTIONS: Final = (
+    Exempt(
+        suite=OPENAI_PYTHON,
+        names=r"chat\.test_completions\..*_(retrieve|update|list|delete)[_\[]",
+        reason="stored chats: answers are not kept, so 'store' has nothing to look up",
+    ),
+    Exempt(
+        suite=OPENAI_PYTHON,
+        names=r"test_models\..*_delete\[",
+        reason="models belong to the workers: nobody deletes them over this API",
+    ),
+    Exempt(
+        suite=OPENAI_PYTHON,
+        names=r"test_embeddings\..*(method|raw_response|streaming_response)_create\[(strict|aiohttp)",
+        reason="the strict client asks for base64 and then refuses to be given it",
+    ),
+    Exempt(
+        suite="llm-comply openai-chat",
+        names="chat-image-input",
+        reason="pictures are refused by name: models are given text only",
+    ),
+)
