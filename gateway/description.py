@@ -37,6 +37,7 @@ FAILURES: Final = MappingProxyType(
         502: "The worker or the upstream failed, and so did those that were tried after it.",
         503: "No worker can take the request now; `Retry-After` tells when to come again.",
         504: "The deadline passed.",
+        529: "No worker can take the request now; `Retry-After` tells when to come again.",
     }
 )
 ABOUT: Final = (

@@ -6,7 +6,11 @@ Whoever adds a route below ``/v1`` adds an entry to ``OPERATIONS``; a test compa
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from schemas.anthropic import errors as anthropic
+from schemas.anthropic.answer import Event, Message, TokenCount
+from schemas.anthropic.messages import Conversation, MessagesRequest
 from schemas.openai.chat import ChatCompletion, ChatCompletionChunk, ChatRequest
+from schemas.openai.completions import CompletionRequest, TextCompletion, TextCompletionChunk
 from schemas.openai.embeddings import EmbeddingList, EmbeddingRequest
 from schemas.openai.errors import ErrorEnvelope
 from schemas.openai.models import Model, ModelList
@@ -16,6 +20,8 @@ LOOKED_UP: Final = (400, 401, 403, 404, 500)
 """How a request can fail that the gateway answers from what it knows."""
 COMPUTED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504)
 """How a request can fail that is read from a body and computed by a worker."""
+MESSAGED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 504, 529)
+"""The same with Anthropic's statuses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +58,43 @@ OPERATIONS: Final = (
         answer=ChatCompletion,
         event=ChatCompletionChunk,
         last="[DONE]",
+        example=b'{"model": "spark", "messages": [{"role": "user", "content": "What is NATS?"}]}',
+    ),
+    Operation(
+        method="post",
+        path="/v1/completions",
+        tag="Completions",
+        summary="Go on from a text as it is, without a chat template",
+        request=CompletionRequest,
+        answer=TextCompletion,
+        event=TextCompletionChunk,
+        last="[DONE]",
+        example=b'{"model": "spark", "prompt": "NATS is", "max_tokens": 16}',
+    ),
+    Operation(
+        method="post",
+        path="/v1/messages",
+        tag="Messages",
+        summary="Continue a conversation as Anthropic's clients ask for it, whole or as a stream",
+        request=MessagesRequest,
+        answer=Message,
+        event=Event,
+        errors=anthropic.ErrorEnvelope,
+        failures=MESSAGED,
+        example=(
+            b'{"model": "spark", "max_tokens": 64,'
+            b' "messages": [{"role": "user", "content": "What is NATS?"}]}'
+        ),
+    ),
+    Operation(
+        method="post",
+        path="/v1/messages/count_tokens",
+        tag="Messages",
+        summary="Count the tokens of a prompt without computing it",
+        request=Conversation,
+        answer=TokenCount,
+        errors=anthropic.ErrorEnvelope,
+        failures=MESSAGED,
         example=b'{"model": "spark", "messages": [{"role": "user", "content": "What is NATS?"}]}',
     ),
     Operation(

@@ -13,15 +13,18 @@ from jsonschema import Draft202012Validator
 
 from gateway.app import build_app
 from gateway.bodies import BodyDecoder
-from gateway.description import SCHEMAS, describe
+from gateway.completions.answer import TextEncoder
+from gateway.description import describe
+from gateway.messages.stream import MessageEncoder
 from gateway.openapi import OPERATIONS, Operation
 from gateway.problems import Problem
 from gateway.settings import GatewaySettings
-from gateway.sse import ChunkEncoder, error_event
+from gateway.sse import ChunkEncoder
 from mesh.errors import InvalidRequest
 from mesh.fleet import Fleet
 from schemas.frames import Delta, Done, ToolCallDelta
 from schemas.inference import Usage
+from schemas.openai.completions import CompletionRequest
 
 DOCUMENT = json.loads(msgspec.json.encode(describe(OPERATIONS)))
 COMPONENTS = DOCUMENT["components"]["schemas"]
@@ -33,9 +36,39 @@ def named(operation: Operation) -> str:
     return f"{operation.method} {operation.path}"
 
 
-def validator(name: str) -> Draft202012Validator:
-    """Return a validator for one component, which may refer to the others."""
-    return Draft202012Validator({"$ref": SCHEMAS + name, "components": DOCUMENT["components"]})
+def validator(schema: Any) -> Draft202012Validator:
+    """Return a validator for a schema, which may refer to the components."""
+    return Draft202012Validator(schema | {"components": DOCUMENT["components"]})
+
+
+def schema_of(operation: Operation) -> Any:
+    """Return the schema of what is posted."""
+    posted = DOCUMENT["paths"][operation.path]["post"]["requestBody"]
+    return posted["content"]["application/json"]["schema"]
+
+
+def events_of(path: str) -> Any:
+    """Return the schema of the events of an operation."""
+    success = DOCUMENT["paths"][path]["post"]["responses"]["200"]
+    return success["content"]["text/event-stream"]["schema"]
+
+
+def data_of(events: list[bytes]) -> list[str]:
+    """Return the data of each event."""
+    lines = b"".join(events).decode().split("\n")
+    return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+
+
+def check_events(path: str, events: list[bytes]) -> None:
+    """Check events by the document: their data is the text that ends, or JSON of the schema."""
+    data = events_of(path)["properties"]["data"]
+    last = next((one["const"] for one in data.get("anyOf", ()) if "const" in one), None)
+    content = next(part for part in walk(data) if "contentSchema" in part)["contentSchema"]
+    texts = data_of(events)
+    assert len(texts) > 2
+    for text in texts:
+        if text != last:
+            validator(content).validate(json.loads(text))
 
 
 def accepts(operation: Operation, body: Any) -> bool:
@@ -102,7 +135,7 @@ def test_a_schema_is_valid_and_says_what_it_is_for(name: str) -> None:
 def test_an_example_is_accepted(operation: Operation) -> None:
     """What the document shows as a body is one, by its schema and for the decoder."""
     assert operation.example is not None
-    validator(operation.request.__name__).validate(json.loads(operation.example))
+    validator(schema_of(operation)).validate(json.loads(operation.example))
     BodyDecoder(operation.request).decode(operation.example)
 
 
@@ -116,7 +149,20 @@ json_values = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False).filter(lambda value: value % 1 != 0)
     | st.sampled_from([-0.5, 0.5, 1.5, 2.5, 10.5])
     | st.text(max_size=3)
-    | st.sampled_from(["user", "tool", "text", "function", "none", "auto", "float", "json_object"]),
+    | st.sampled_from(
+        [
+            "user",
+            "tool",
+            "text",
+            "function",
+            "none",
+            "auto",
+            "float",
+            "json_object",
+            "auto",
+            "enabled",
+        ]
+    ),
     lambda inner: (
         st.lists(inner, max_size=5)
         | st.dictionaries(
@@ -130,36 +176,63 @@ json_values = st.recursive(
 
 
 @pytest.mark.parametrize("operation", POSTED, ids=named)
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
 def test_the_schema_is_what_the_decoder_enforces(operation: Operation, data: st.DataObject) -> None:
     """Whatever is put into a field, schema and decoder agree on whether it may stand there."""
     body = json.loads(operation.example or b"{}")
-    fields = list(COMPONENTS[operation.request.__name__]["properties"])
+    fields = [field.encode_name for field in msgspec.structs.fields(operation.request)]
     for name in data.draw(st.lists(st.sampled_from(fields), min_size=1, max_size=3)):
         body[name] = data.draw(json_values)
-    fits = validator(operation.request.__name__).is_valid(body)
+    fits = validator(schema_of(operation)).is_valid(body)
 
     assert accepts(operation, body) is fits, body
 
 
-def test_a_stream_is_made_of_the_events_that_are_described() -> None:
-    """Chunks of every kind fit the schema that the document names for them."""
+CALL = ToolCallDelta(index=0, id="call_1", name="f", arguments="{")
+LOGPROB = {"token": "hi", "logprob": -0.1, "bytes": [104], "top_logprobs": []}
+PROBLEM = Problem(status=502, message="gone", type="server_error")
+END = Done(seq=4, finish_reason="stop", usage=Usage())
+
+
+def test_a_stream_of_chat_is_as_described() -> None:
+    """Chunks of every kind fit the schema that the document has for them."""
     encoder = ChunkEncoder(completion_id="c", model="m", created=1, choices=2, include_usage=True)
-    call = ToolCallDelta(index=0, id="call_1", name="f", arguments="{")
     events = [
         *encoder.opening(),
         encoder.delta(Delta(seq=1, text="hi")),
-        encoder.delta(Delta(seq=2, text="hi", index=1, logprobs=[{"token": "hi"}])),
-        encoder.delta(Delta(seq=3, reasoning="hm", tool_calls=(call,), finish_reason="stop")),
-        *encoder.closing(Done(seq=4, finish_reason="stop", usage=Usage()))[:-1],
+        encoder.delta(Delta(seq=2, text="hi", index=1, logprobs=[LOGPROB])),
+        encoder.delta(Delta(seq=3, reasoning="hm", tool_calls=(CALL,), finish_reason="stop")),
+        *encoder.closing(END),
+        encoder.failure(PROBLEM),
     ]
 
-    for event in events:
-        validator("ChatCompletionChunk").validate(json.loads(event.removeprefix(b"data: ")))
+    check_events("/v1/chat/completions", events)
 
 
-def test_an_error_in_a_stream_is_the_envelope() -> None:
-    """What ends a broken stream fits the schema of all failures."""
-    event = error_event(Problem(status=502, message="gone", type="server_error"))
-    validator("ErrorEnvelope").validate(json.loads(event.removeprefix(b"data: ")))
+def test_a_stream_of_completions_is_as_described() -> None:
+    """The same of the older surface, with its own log-probabilities."""
+    options = {"echo": True, "logprobs": 1, "stream_options": {"include_usage": True}}
+    body = msgspec.convert({"model": "m", "prompt": "hi"} | options, CompletionRequest)
+    encoder = TextEncoder(body, completion_id="c", model="m", created=1)
+    events = [
+        *encoder.opening(),
+        encoder.delta(Delta(seq=1, text="hi", logprobs=[LOGPROB])),
+        *encoder.closing(END),
+        encoder.failure(PROBLEM),
+    ]
+
+    check_events("/v1/completions", events)
+
+
+def test_a_stream_of_messages_is_as_described() -> None:
+    """Events of every kind fit Anthropic's schemas, and so does the error's."""
+    encoder = MessageEncoder(message_id="c", model="m", thinking=True, request_id="r")
+    events = [
+        *encoder.opening(),
+        encoder.delta(Delta(seq=1, reasoning="hm", text="hi", tool_calls=(CALL,))),
+        *encoder.closing(END),
+        encoder.failure(PROBLEM),
+    ]
+
+    check_events("/v1/messages", events)
