@@ -28,7 +28,7 @@ class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
     suffix: str | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=MAX_ALTERNATIVES)] | None = None
-    best_of: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
+    best_of: Annotated[int, Meta(ge=0, le=MAX_CHOICES)] | None = None
 
 
 class TextLogprobs(Body, frozen=True, kw_only=True):
