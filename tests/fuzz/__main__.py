@@ -9,6 +9,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import uvloop
@@ -17,8 +19,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from mesh import logs
-from tests.fuzz.campaign import Tally, fire
+from tests.conformance.target import target
+from tests.fuzz.campaign import SCRIPTED, Tally, fire
 from tests.support.gateway import running_mesh
+
+Serve = Callable[[Path], AbstractAsyncContextManager[str]]
 
 
 def main() -> int:
@@ -26,12 +31,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--bodies", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
+    parser.add_argument("--llama", action="store_true", help="llama.cpp instead of the script")
     arguments = parser.parse_args()
     console = Console()
     logs.configure(logs.LogLevel.ERROR)  # of the parts that run in this process
     console.print(f"seed {arguments.seed}, {arguments.bodies:,} bodies", highlight=False)
     began = time.monotonic()
-    tally = uvloop.run(_campaign(arguments.bodies, arguments.seed, console))
+    tally = uvloop.run(
+        _campaign(
+            _target if arguments.llama else _script, arguments.bodies, arguments.seed, console
+        )
+    )
     _show("endpoint", tally.statuses, console)
     _show("damage", tally.damages, console)
     for fault in tally.faults[:20]:
@@ -41,14 +51,28 @@ def main() -> int:
     return 1 if tally.faults else 0
 
 
-async def _campaign(bodies: int, seed: int, console: Console) -> Tally:
+@asynccontextmanager
+async def _script(folder: Path) -> AsyncIterator[str]:
+    """Serve the scripted engine: fast, and what it cannot do is refused at the gateway."""
+    async with running_mesh(folder, settings=SCRIPTED) as mesh:
+        yield mesh.url
+
+
+@asynccontextmanager
+async def _target(folder: Path) -> AsyncIterator[str]:
+    """Serve models that can do everything."""
+    async with target(folder) as url:
+        yield url.removesuffix("/v1")
+
+
+async def _campaign(serve: Serve, bodies: int, seed: int, console: Console) -> Tally:
     with (
         tempfile.TemporaryDirectory(prefix="mesh-fuzz-") as folder,
         Progress(console=console) as progress,
     ):
         task = progress.add_task("bodies", total=bodies)
-        async with running_mesh(Path(folder)) as mesh:
-            return await fire(mesh.url, bodies, seed, lambda done: progress.advance(task, done))
+        async with serve(Path(folder)) as url:
+            return await fire(url, bodies, seed, lambda done: progress.advance(task, done))
 
 
 def _show(title: str, counts: Counter[tuple[str, int]], console: Console) -> None:

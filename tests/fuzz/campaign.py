@@ -10,11 +10,18 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from gateway.aliases import Aliases
 from gateway.description import describe
 from gateway.openapi import OPERATIONS, Operation
+from gateway.settings import GatewaySettings
 from tests.fuzz.damage import DAMAGES
 from tests.fuzz.samples import Sampler
 
+SCRIPTED: Final = GatewaySettings(
+    aliases=Aliases.parse(("spark=scripted", "embedder=scripted", "ranker=scripted")),
+    drain_timeout=2,
+)
+"""A gateway whose one scripted model stands for those of the examples."""
 TOGETHER: Final = 16
 """Requests at a time."""
 SHOWN: Final = 600
@@ -60,10 +67,10 @@ def _schema(document: Any, operation: Operation) -> Any:
 
 def _sample(sampler: Sampler, operation: Operation, schema: Any, dice: Random) -> Any:
     """Return a body full of whatever fits, or the plain example with a few such fields."""
-    drawn = sampler.body(schema)
+    plain = msgspec.json.decode(operation.example or b"{}")
+    drawn = sampler.body(schema, plain["model"])
     if dice.random() < 0.5:
         return drawn
-    plain = msgspec.json.decode(operation.example or b"{}")
     few = dice.sample(list(drawn), min(2, len(drawn)))
     return plain | {name: drawn[name] for name in few} | {"model": drawn["model"]}
 

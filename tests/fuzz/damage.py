@@ -16,7 +16,7 @@ LITERALS: Final = (
     "True", "undefined", "'x'", '"\\ud800"', '"\\u0000"', '"\\x"', '"' + "a" * 70_000 + '"',
 )  # fmt: skip
 """What some programs write where JSON should be, and numbers at or beyond every limit."""
-VALUES: Final = (
+VALUES: Final[tuple[Any, ...]] = (
     None,
     True,
     False,

@@ -10,9 +10,10 @@ MOST_ENTRIES: Final = 3
 MOST_LETTERS: Final = 12
 DEPTH: Final = 6
 """Levels beyond which only what is required is made."""
-MODEL: Final = "scripted"
 LETTERS: Final = string.ascii_letters + string.digits + ' \n\t"\\/{}[]<>äß€😀\u2028\u0000'
 SPAN: Final = 2**31
+KNOWN: Final = 0.95
+"""Of a model that there is."""
 ODDS: Final = 0.3
 """Of a field that may be left out."""
 
@@ -24,11 +25,11 @@ class Sampler:
         """``components``: what the schemas refer to, by name."""
         self._components, self._dice = components, dice
 
-    def body(self, schema: Json) -> Json:
-        """Return the body of a request, mostly to the model that there is."""
+    def body(self, schema: Json, model: str) -> Json:
+        """Return the body of a request, mostly to this model."""
         drawn: Json = self.draw(schema)
-        if self._dice.random() < 0.95:
-            drawn["model"] = MODEL
+        if self._dice.random() < KNOWN:
+            drawn["model"] = model
         return drawn
 
     def draw(self, schema: Json, depth: int = 0) -> Any:
@@ -89,12 +90,12 @@ class Sampler:
         return "".join(self._dice.choices(LETTERS, k=self._dice.randint(least, most)))
 
     def _integer(self, schema: Json) -> int:
-        low = schema.get("minimum", schema.get("exclusiveMinimum", -SPAN - 1) + 1)
-        high = schema.get("maximum", schema.get("exclusiveMaximum", SPAN + 1) - 1)
+        low: int = schema.get("minimum", schema.get("exclusiveMinimum", -SPAN - 1) + 1)
+        high: int = schema.get("maximum", schema.get("exclusiveMaximum", SPAN + 1) - 1)
         return self._dice.choice([low, high, min(high, low + 1), self._dice.randint(low, high)])
 
     def _number(self, schema: Json) -> float:
-        low = schema.get("minimum", schema.get("exclusiveMinimum", -1e6))
-        high = schema.get("maximum", schema.get("exclusiveMaximum", 1e6))
+        low = float(schema.get("minimum", schema.get("exclusiveMinimum", -1e6)))
+        high = float(schema.get("maximum", schema.get("exclusiveMaximum", 1e6)))
         inside = self._dice.uniform(low, high) or (low + high) / 2
-        return self._dice.choice([high, inside, round(inside, 1) if low < inside < high else high])
+        return self._dice.choice([high, inside])
