@@ -7,11 +7,13 @@ import sys
 
 from rich.console import Console
 
+from mesh import logs
 from tests.conformance.conduct import conduct, show
 
 
 def main() -> int:
     """Run everything and print the table."""
+    logs.configure(logs.LogLevel.WARNING)  # of the parts that run in this process
     console = Console()
     report = conduct(console)
     show(report, console)

@@ -1,6 +1,7 @@
 """All suites against one gateway, from the installation to the table."""
 
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,6 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from mesh import logs
 from tests.conformance.cases import Exempt, SuiteResult, Verdict, judge, unused
 from tests.conformance.exceptions import EXCEPTIONS
 from tests.conformance.suites import Run, run_suites
@@ -43,7 +43,6 @@ class Report:
 
 def conduct(console: Console) -> Report:
     """Install what is needed, start a gateway, and run every suite against it."""
-    logs.configure(logs.LogLevel.WARNING)  # of the parts that run in this process
     tools = install(BUILD, console)
     return uvloop.run(_run(tools, console))
 
@@ -53,9 +52,11 @@ async def _run(tools: Tools, console: Console) -> Report:
     with tempfile.TemporaryDirectory(prefix="mesh-conformance-") as folder:
         async with target(Path(folder)) as url:
             run = Run(tools=tools, url=url, folder=Path(folder))
+            began = time.monotonic()
             async for suite, cases in run_suites(run):
                 results.append(judge(suite, cases, EXCEPTIONS))
-                console.print(f"{suite}: done", style="dim")
+                console.print(f"{suite}: {time.monotonic() - began:.1f} s", highlight=False)
+                began = time.monotonic()
     return Report(results=tuple(results), idle=tuple(unused(results, EXCEPTIONS)))
 
 

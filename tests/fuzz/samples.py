@@ -95,7 +95,8 @@ class Sampler:
         return self._dice.choice([low, high, min(high, low + 1), self._dice.randint(low, high)])
 
     def _number(self, schema: Json) -> float:
-        low = float(schema.get("minimum", schema.get("exclusiveMinimum", -1e6)))
-        high = float(schema.get("maximum", schema.get("exclusiveMaximum", 1e6)))
+        bounds = {"exclusiveMinimum": -1e6, "exclusiveMaximum": 1e6} | schema
+        low: float = bounds.get("minimum", bounds["exclusiveMinimum"])
+        high: float = bounds.get("maximum", bounds["exclusiveMaximum"])
         inside = self._dice.uniform(low, high) or (low + high) / 2
         return self._dice.choice([high, inside])
