@@ -14,9 +14,15 @@ function prose(text) {
     (part, place) => (place % 2 ? node("code", {}, part) : part));
 }
 
+// A number as it is meant: JavaScript has read 2^63 - 1 as 2^63.
+function limit(number) {
+  if (!Number.isInteger(number) || Number.isSafeInteger(number)) return `${number}`;
+  return `${number < 0 ? "-" : ""}2^${Math.round(Math.log2(Math.abs(number)))}`;
+}
+
 function bounds(schema) {
   const words = [];
-  const add = (name, text) => { if (name in schema) words.push(`${text} ${schema[name]}`); };
+  const add = (name, text) => { if (name in schema) words.push(`${text} ${limit(schema[name])}`); };
   add("minimum", "from"); add("exclusiveMinimum", "above");
   add("maximum", "to"); add("exclusiveMaximum", "below");
   if ("pattern" in schema) words.push(`matching ${schema.pattern}`);
