@@ -108,7 +108,8 @@ async def _schemathesis(run: Run) -> list[Case]:
             "--request-timeout=60",
             "--report=junit",
             f"--report-junit-path={report}",
-        ]
+        ],
+        folder=run.folder,  # where it leaves notes for a next run
     )
     generated = re.search(r"(\d+) generated", output)
     if generated is None:
