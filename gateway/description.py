@@ -154,7 +154,11 @@ def _operation(operation: Operation, schemas: Schemas) -> Json:
         "operationId": _identifier(operation),
         "tags": [operation.tag],
         "summary": operation.summary,
-        "parameters": [*_path_parameters(operation.path), *_header_parameters(operation)],
+        "parameters": [
+            *_path_parameters(operation.path),
+            *_query_parameters(operation),
+            *_header_parameters(operation),
+        ],
         "responses": {
             "200": _success(operation, schemas),
             **{str(status): _failure(status, operation, schemas) for status in operation.failures},
@@ -178,6 +182,12 @@ def _path_parameters(path: str) -> Iterator[Json]:
     for name in re.findall(r"{(\w+)}", path):
         schema = {"type": "string", "minLength": 1}
         yield {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query_parameters(operation: Operation) -> Iterator[Json]:
+    for query in operation.query:
+        schema = msgspec.json.schema(query.kind)
+        yield {"name": query.name, "in": "query", "description": query.about, "schema": schema}
 
 
 def _header_parameters(operation: Operation) -> Iterator[Json]:

@@ -4,8 +4,11 @@ Whoever adds a route below ``/v1`` adds an entry to ``OPERATIONS``; a test compa
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
+from msgspec import Meta
+
+from gateway.responses.pages import LARGEST_LIMIT
 from schemas.anthropic import errors as anthropic
 from schemas.anthropic.answer import Event, Message, TokenCount
 from schemas.anthropic.messages import Conversation, MessagesRequest
@@ -15,13 +18,27 @@ from schemas.openai.embeddings import EmbeddingList, EmbeddingRequest
 from schemas.openai.errors import ErrorEnvelope
 from schemas.openai.models import Model, ModelList
 from schemas.openai.rerank import Ranking, RerankRequest
+from schemas.openai.response_events import ResponseEvent
+from schemas.openai.response_object import ItemList, Response, ResponseDeleted
+from schemas.openai.responses import ResponsesRequest
 
 LOOKED_UP: Final = (400, 401, 403, 404, 500)
 """How a request can fail that the gateway answers from what it knows."""
 COMPUTED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504)
 """How a request can fail that is read from a body and computed by a worker."""
+STORED: Final = (400, 401, 403, 404, 500, 503)
+"""How a request can fail for what is kept at the broker."""
 MESSAGED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 504, 529)
 """The same with Anthropic's statuses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """A parameter after the question mark; ``kind`` is its type, with its bounds."""
+
+    name: str
+    kind: Any
+    about: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +49,7 @@ class Operation:
     success. request: the body that is posted. example: such a body, as JSON. event: what the
     ``data`` of each event holds, where a request can ask for a stream; last: the text instead of
     it in the event that ends a success. errors: the body of every failure, in a stream, too.
-    failures: their statuses.
+    failures: their statuses. query: parameters of the query string.
     """
 
     method: Literal["get", "post", "delete"]
@@ -46,6 +63,7 @@ class Operation:
     last: str | None = None
     errors: Any = ErrorEnvelope
     failures: tuple[int, ...] = COMPUTED
+    query: tuple[Query, ...] = ()
 
 
 OPERATIONS: Final = (
@@ -70,6 +88,57 @@ OPERATIONS: Final = (
         event=TextCompletionChunk,
         last="[DONE]",
         example=b'{"model": "spark", "prompt": "NATS is", "max_tokens": 16}',
+    ),
+    Operation(
+        method="post",
+        path="/v1/responses",
+        tag="Responses",
+        summary="Continue a conversation that is kept: whole, streamed, or in the background",
+        request=ResponsesRequest,
+        answer=Response,
+        event=ResponseEvent,
+        example=b'{"model": "spark", "input": "What is NATS?"}',
+    ),
+    Operation(
+        method="get",
+        path="/v1/responses/{id}",
+        tag="Responses",
+        summary="Look a response up; one in the background as far as it is",
+        answer=Response,
+        failures=STORED,
+    ),
+    Operation(
+        method="delete",
+        path="/v1/responses/{id}",
+        tag="Responses",
+        summary="Forget a response, and end it if it still runs",
+        answer=ResponseDeleted,
+        failures=STORED,
+    ),
+    Operation(
+        method="get",
+        path="/v1/responses/{id}/input_items",
+        tag="Responses",
+        summary="List what a response was given",
+        answer=ItemList,
+        failures=STORED,
+        query=(
+            Query(name="order", kind=Literal["asc", "desc"], about="Oldest or newest first."),
+            Query(
+                name="limit",
+                kind=Annotated[int, Meta(ge=1, le=LARGEST_LIMIT)],
+                about="Items at most.",
+            ),
+            Query(name="after", kind=str, about="The id of the item before the first."),
+        ),
+    ),
+    Operation(
+        method="post",
+        path="/v1/responses/{id}/cancel",
+        tag="Responses",
+        summary="End a response in the background",
+        answer=Response,
+        failures=STORED,
     ),
     Operation(
         method="post",
