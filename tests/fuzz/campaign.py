@@ -112,13 +112,24 @@ def _fault(operation: Operation, status: int, kind: str, text: bytes) -> str | N
         return f"{status}: {text[:SHOWN]!r}"
     if status != 200 and status not in operation.failures:
         return f"status {status} is not described"
-    if kind == "text/event-stream":
-        return "an error inside a stream" if b'"error":' in text else None
-    expected = operation.answer if status == 200 else operation.errors
     try:
-        msgspec.json.decode(text, type=expected)
+        if kind == "text/event-stream":
+            return _stream_fault(operation, text)
+        msgspec.json.decode(text, type=operation.answer if status == 200 else operation.errors)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return f"{status}, but not as described: {error}"
+    return None
+
+
+def _stream_fault(operation: Operation, text: bytes) -> str | None:
+    """Return what is wrong with a stream; raises ``MsgspecError`` for an event of another form."""
+    lines = text.decode().split("\n")
+    if "event: error" in lines:
+        return "an error inside a stream"
+    for line in lines:
+        data = line.removeprefix("data: ")
+        if data != line and data != operation.last:
+            msgspec.json.decode(data, type=operation.event)
     return None
 
 
