@@ -14,8 +14,9 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.app import serving
+from gateway.app import build_app, serving
 from gateway.settings import GatewaySettings
+from mesh.fleet import Fleet
 from tests.support.gateway import Mesh, running_mesh, send_raw
 from tests.support.wait import until
 from workers.scripted import ScriptedSettings
@@ -272,11 +273,13 @@ async def test_a_client_that_leaves_between_two_writes_is_no_crash() -> None:
             left.set()
         return answer
 
-    app = web.Application()
-    app.add_routes([web.get("/", leave)])
+    router: Any = None  # nothing is computed
+    settings = GatewaySettings(port=0, drain_timeout=2)
+    app = build_app(router, Fleet(), settings)
+    app.add_routes([web.get("/leave", leave)])
     with capture_logs() as logs:
-        async with serving(app, GatewaySettings(port=0, drain_timeout=2)) as address:
-            await send_raw(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with serving(app, settings) as address:
+            await send_raw(address, b"GET /leave HTTP/1.1\r\nHost: x\r\n\r\n")
             await left.wait()
 
     assert logs == []
