@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import anyio
 import structlog
-from aiohttp import ClientConnectionResetError, StreamReader, web
+from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
@@ -177,8 +177,6 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Return the answer for what a handler raised, or for what is no HTTP."""
-        if isinstance(exc, ClientConnectionResetError):
-            raise exc  # the client went away between two writes: there is nobody to answer
         if isinstance(exc, HttpProcessingError):
             exc = BadRequest("This is not a valid HTTP/1.1 request: " + _reason(exc))
         # A client that leaves in the middle of a write is no crash of ours.
