@@ -28,25 +28,34 @@ def version(name: str) -> str:
 def install(name: str, folder: Path, console: Console) -> Path:
     """Return the folder of a peer's commands; installs it if these pins are not there yet."""
     pins = REQUIREMENTS / f"{name}.txt"
+    return environment(f"{name} {version(name)}", pins, folder / name, console)
+
+
+def environment(label: str, pins: Path, home: Path, console: Console) -> Path:
+    """Return the folder of commands of a virtual environment with just these pins.
+
+    Its folder is ``home`` with a digest of the pins. Raises ``BenchError`` with the end of pip's
+    output if they cannot be installed.
+    """
     digest = hashlib.sha256(pins.read_bytes()).hexdigest()[:12]
-    home = folder / f"{name}-{digest}"
+    home = home.with_name(f"{home.name}-{digest}")
     complete = home / "complete"
     if not complete.exists():
         shutil.rmtree(home, ignore_errors=True)
-        _fill(home, pins, console)
+        _fill(home, pins, label, console)
         complete.touch()
     return home / "bin"
 
 
-def _fill(home: Path, pins: Path, console: Console) -> None:
+def _fill(home: Path, pins: Path, label: str, console: Console) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
     command = [str(home / "bin" / "pip"), "install", "--progress-bar=off", "-r", str(pins)]
     pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert pip.stdout is not None
     last: list[str] = []
-    with console.status(f"installing {pins.stem} {version(pins.stem)}") as status:
+    with console.status(f"installing {label}") as status:
         for line in pip.stdout:
             last = [*last, line.strip()][-10:]
-            status.update(f"installing {pins.stem}: {line.strip()[:80]}")
+            status.update(f"installing {label}: {line.strip()[:80]}")
     if pip.wait() != 0:
-        raise BenchError(f"{pins.stem} could not be installed:\n" + "\n".join(last))
+        raise BenchError(f"{label} could not be installed:\n" + "\n".join(last))

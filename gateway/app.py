@@ -17,6 +17,8 @@ from gateway.chat import ChatEndpoint
 from gateway.completions.endpoint import CompletionsEndpoint
 from gateway.dashboard.endpoint import Dashboard
 from gateway.dashboard.snapshot import Photographer
+from gateway.description import DescriptionEndpoint
+from gateway.docs import DocsEndpoint
 from gateway.health import HealthEndpoint
 from gateway.listener import Listener
 from gateway.messages.endpoint import MessagesEndpoint, counter
@@ -85,6 +87,7 @@ def build_app(
     health = HealthEndpoint(fleet)
     log = AccessLog() if settings.access_log else None
     app = web.Application(middlewares=[log.follow] if log else [])
+    docs = DocsEndpoint()
     app.on_response_prepare.append(show_limits)
     app[BUS_REQUESTS] = BusRequests(journal, house.tracer, log)
     app.add_routes(
@@ -97,6 +100,9 @@ def build_app(
             web.post("/v1/rerank", rerank.endpoint(house).post),
             web.get("/v1/models", models.list),
             web.get("/v1/models/{id:.+}", models.get),
+            web.get("/openapi.json", DescriptionEndpoint().get),
+            web.get("/docs", docs.page),
+            web.get("/docs/{name}", docs.part),
             web.get("/healthz", health.live),
             web.get("/readyz", health.ready),
             web.get("/metrics", metrics.get),

@@ -62,7 +62,7 @@ def _refuse_what_no_engine_does(body: CompletionRequest, prompts: tuple[Prompt, 
         raise Unsupported(
             "'suffix' is not supported: text is only added at the end.", param="suffix"
         )
-    if body.best_of not in (None, body.n or 1):
+    if body.best_of and body.best_of != (body.n or 1):
         raise Unsupported("'best_of' is only supported where it equals 'n'.", param="best_of")
     if body.echo and body.logprobs is not None:
         raise Unsupported(

@@ -12,6 +12,7 @@ from schemas.anthropic.messages import (
     Document,
     HiddenThinking,
     Image,
+    SystemText,
     Text,
     Thinking,
     ToolResult,
@@ -26,7 +27,7 @@ def to_messages(body: Conversation) -> tuple[ChatMessage, ...]:
     return (*_system(body.system), *_turns(body.messages))
 
 
-def _system(system: str | Sequence[Text] | None) -> Iterator[ChatMessage]:
+def _system(system: str | Sequence[SystemText] | None) -> Iterator[ChatMessage]:
     text = system if isinstance(system, str) else "".join(block.text for block in system or ())
     if text:
         yield ChatMessage(role="system", content=text)

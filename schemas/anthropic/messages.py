@@ -19,6 +19,13 @@ class Text(Body, frozen=True, kw_only=True, tag_field="type", tag="text"):
     text: str
 
 
+class SystemText(Body, frozen=True, kw_only=True):
+    """A piece of the system prompt; where only one kind may stand, a tag could be left out."""
+
+    type: Literal["text"]
+    text: str
+
+
 class Image(Body, frozen=True, kw_only=True, tag_field="type", tag="image"):
     """A picture, which is refused wherever it is: nothing is ever fetched for one."""
 
@@ -102,7 +109,7 @@ class Conversation(ModelBody, frozen=True, kw_only=True):
     """What a prompt is made of; by itself the body of a request to count its tokens."""
 
     messages: Annotated[tuple[Turn, ...], Meta(min_length=1)]
-    system: str | tuple[Text, ...] | None = None
+    system: str | tuple[SystemText, ...] | None = None
     tools: Annotated[tuple[Tool, ...], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
     thinking: ThinkingConfig | None = None

@@ -226,3 +226,17 @@ class ChunkChoice(Body, frozen=True, kw_only=True):
     delta: ChunkDelta
     logprobs: Logprobs | None = None
     finish_reason: FinishReason | None = None
+
+
+class ChatCompletionChunk(Body, frozen=True, kw_only=True):
+    """One event of a stream; ``choices`` is empty only in the one that carries ``usage``.
+
+    This is its description: ``gateway.sse`` writes the same bytes without building one.
+    """
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: tuple[ChunkChoice, ...]
+    usage: Usage | UnsetType | None = UNSET

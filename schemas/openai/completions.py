@@ -5,7 +5,7 @@ Field names, ranges and shapes: OpenAI API reference, "Completions" (legacy).
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from schemas.inference import FinishReason
 from schemas.openai import Body
@@ -28,7 +28,7 @@ class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
     suffix: str | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=MAX_ALTERNATIVES)] | None = None
-    best_of: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
+    best_of: Annotated[int, Meta(ge=0, le=MAX_CHOICES)] | None = None
 
 
 class TextLogprobs(Body, frozen=True, kw_only=True):
@@ -58,3 +58,17 @@ class TextCompletion(Body, frozen=True, kw_only=True):
     model: str
     choices: tuple[TextChoice, ...]
     usage: Usage
+
+
+class TextCompletionChunk(Body, frozen=True, kw_only=True):
+    """One event of a stream; ``choices`` is empty only in the one that carries ``usage``.
+
+    This is its description: ``gateway.completions`` writes the same bytes without building one.
+    """
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: tuple[TextChoice, ...]
+    usage: Usage | UnsetType | None = UNSET

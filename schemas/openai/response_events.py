@@ -135,3 +135,23 @@ class ArgumentsDone(
 
     name: str
     arguments: str
+
+
+ResponseEvent = (
+    Created
+    | InProgress
+    | Completed
+    | Incomplete
+    | FailedEvent
+    | ErrorEvent
+    | ItemAdded
+    | ItemDone
+    | PartAdded
+    | PartDone
+    | TextDelta
+    | TextDone
+    | ReasoningDelta
+    | ReasoningDone
+    | ArgumentsDelta
+    | ArgumentsDone
+)

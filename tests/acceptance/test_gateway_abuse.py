@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
 
+from gateway.app import build_app, serving
 from gateway.settings import GatewaySettings
+from mesh.fleet import Fleet
 from tests.support.gateway import Mesh, running_mesh, send_raw
 from tests.support.wait import until
 from workers.scripted import ScriptedSettings
@@ -252,3 +256,30 @@ async def test_the_frameworks_own_pages_are_envelopes(tmp_path: Path) -> None:
             reply = await ask(mesh, line + version + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
 
             assert (reply.status, reply.error["code"]) == (status, code)
+
+
+async def test_a_client_that_leaves_between_two_writes_is_no_crash() -> None:
+    """Writing to a connection that is closing ends the request, without an error in the log."""
+    left = asyncio.Event()
+
+    async def leave(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        assert request.transport is not None
+        request.transport.close()
+        try:
+            await answer.write(b"nobody reads this")
+        finally:
+            left.set()
+        return answer
+
+    router: Any = None  # nothing is computed
+    settings = GatewaySettings(port=0, drain_timeout=2)
+    app = build_app(router, Fleet(), settings)
+    app.add_routes([web.get("/leave", leave)])
+    with capture_logs() as logs:
+        async with serving(app, settings) as address:
+            await send_raw(address, b"GET /leave HTTP/1.1\r\nHost: x\r\n\r\n")
+            await left.wait()
+
+    assert [event for event in logs if event["log_level"] == "error"] == []

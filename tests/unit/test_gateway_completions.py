@@ -92,6 +92,7 @@ def test_requests_for_several_prompts_have_ids_of_their_own() -> None:
         ({"max_tokens": 0}, "max_tokens", 0),
         ({"n": 3, "best_of": 3}, "n", 3),
         ({"best_of": 1}, "n", 1),
+        ({"n": 2, "best_of": 0}, "n", 2),
         ({"logprobs": 0}, "logprobs", 0),
         ({"logprobs": 5}, "logprobs", 5),
         ({}, "logprobs", None),

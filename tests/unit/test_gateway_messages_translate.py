@@ -231,6 +231,7 @@ def test_the_output_may_have_a_schema() -> None:
             "messages[0].content[0]",
             InvalidRequest,
         ),
+        ({"system": [{"text": "be kind"}]}, "system[0].type", InvalidRequest),
         ({"temperature": 1.5}, "temperature", InvalidRequest),
         ({"top_k": -1}, "top_k", InvalidRequest),
         ({"stop_sequences": [""]}, "stop_sequences[0]", InvalidRequest),

@@ -24,6 +24,12 @@ def test_what_a_request_leaves_open_comes_from_the_model_then_from_llama_cpp() -
     assert not drawing.has_penalties
 
 
+def test_a_refusal_tells_the_whole_bound() -> None:
+    """Large bounds are spelled out, so that the next request can keep to them."""
+    with pytest.raises(InvalidRequest, match=r"between 0 and 1073741824$"):
+        resolve(Sampling(top_k=2**31 - 1), Defaults(), 100)
+
+
 def test_nonsense_in_a_model_file_is_ignored() -> None:
     """A recommendation out of bounds falls back to the general default."""
     assert Defaults.of(header(temp=float("nan"), top_p=7)) == Defaults()

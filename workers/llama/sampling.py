@@ -118,7 +118,7 @@ def _checked(name: str, value: float | None, default: float) -> float:
         return default
     if not _fits(name, value):
         lowest, highest = BOUNDS[name]
-        msg = f"{name} must lie between {lowest:g} and {highest:g}"
+        msg = f"{name} must lie between {lowest:.10g} and {highest:.10g}"
         raise InvalidRequest(msg, param=name)
     return value
 

@@ -1,0 +1,203 @@
+"""The operations of the HTTP API, one entry each: what ``GET /openapi.json`` is made of.
+
+Whoever adds a route below ``/v1`` adds an entry to ``OPERATIONS``; a test compares the two.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta
+
+from gateway.responses.pages import LARGEST_LIMIT
+from schemas.anthropic import errors as anthropic
+from schemas.anthropic.answer import Event, Message, TokenCount
+from schemas.anthropic.messages import Conversation, MessagesRequest
+from schemas.openai.chat import ChatCompletion, ChatCompletionChunk, ChatRequest
+from schemas.openai.completions import CompletionRequest, TextCompletion, TextCompletionChunk
+from schemas.openai.embeddings import EmbeddingList, EmbeddingRequest
+from schemas.openai.errors import ErrorEnvelope
+from schemas.openai.models import Model, ModelList
+from schemas.openai.rerank import Ranking, RerankRequest
+from schemas.openai.response_events import ResponseEvent
+from schemas.openai.response_object import ItemList, Response, ResponseDeleted
+from schemas.openai.responses import ResponsesRequest
+
+LOOKED_UP: Final = (400, 401, 403, 404, 500)
+"""How a request can fail that the gateway answers from what it knows."""
+COMPUTED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504)
+"""How a request can fail that is read from a body and computed by a worker."""
+STORED: Final = (400, 401, 403, 404, 500, 503)
+"""How a request can fail for what is kept at the broker."""
+MESSAGED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 504, 529)
+"""The same with Anthropic's statuses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """A parameter after the question mark; ``kind`` is its type, with its bounds."""
+
+    name: str
+    kind: Any
+    about: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One method on one path.
+
+    path: as OpenAPI writes it; what is in braces is a text parameter. answer: the body of a
+    success. request: the body that is posted. example: such a body, as JSON. event: what the
+    ``data`` of each event holds, where a request can ask for a stream; last: the text instead of
+    it in the event that ends a success. errors: the body of every failure, in a stream, too.
+    failures: their statuses. query: parameters of the query string.
+    """
+
+    method: Literal["get", "post", "delete"]
+    path: str
+    tag: str
+    summary: str
+    answer: Any
+    request: Any = None
+    example: bytes | None = None
+    event: Any = None
+    last: str | None = None
+    errors: Any = ErrorEnvelope
+    failures: tuple[int, ...] = COMPUTED
+    query: tuple[Query, ...] = ()
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="post",
+        path="/v1/chat/completions",
+        tag="Chat",
+        summary="Continue a conversation, whole or as a stream",
+        request=ChatRequest,
+        answer=ChatCompletion,
+        event=ChatCompletionChunk,
+        last="[DONE]",
+        example=b'{"model": "spark", "messages": [{"role": "user", "content": "What is NATS?"}]}',
+    ),
+    Operation(
+        method="post",
+        path="/v1/completions",
+        tag="Completions",
+        summary="Go on from a text as it is, without a chat template",
+        request=CompletionRequest,
+        answer=TextCompletion,
+        event=TextCompletionChunk,
+        last="[DONE]",
+        example=b'{"model": "spark", "prompt": "NATS is", "max_tokens": 16}',
+    ),
+    Operation(
+        method="post",
+        path="/v1/responses",
+        tag="Responses",
+        summary="Continue a conversation that is kept: whole, streamed, or in the background",
+        request=ResponsesRequest,
+        answer=Response,
+        event=ResponseEvent,
+        example=b'{"model": "spark", "input": "What is NATS?"}',
+    ),
+    Operation(
+        method="get",
+        path="/v1/responses/{id}",
+        tag="Responses",
+        summary="Look a response up; one in the background as far as it is",
+        answer=Response,
+        failures=STORED,
+    ),
+    Operation(
+        method="delete",
+        path="/v1/responses/{id}",
+        tag="Responses",
+        summary="Forget a response, and end it if it still runs",
+        answer=ResponseDeleted,
+        failures=STORED,
+    ),
+    Operation(
+        method="get",
+        path="/v1/responses/{id}/input_items",
+        tag="Responses",
+        summary="List what a response was given",
+        answer=ItemList,
+        failures=STORED,
+        query=(
+            Query(name="order", kind=Literal["asc", "desc"], about="Oldest or newest first."),
+            Query(
+                name="limit",
+                kind=Annotated[int, Meta(ge=1, le=LARGEST_LIMIT)],
+                about="Items at most.",
+            ),
+            Query(name="after", kind=str, about="The id of the item before the first."),
+        ),
+    ),
+    Operation(
+        method="post",
+        path="/v1/responses/{id}/cancel",
+        tag="Responses",
+        summary="End a response in the background",
+        answer=Response,
+        failures=STORED,
+    ),
+    Operation(
+        method="post",
+        path="/v1/messages",
+        tag="Messages",
+        summary="Continue a conversation as Anthropic's clients ask for it, whole or as a stream",
+        request=MessagesRequest,
+        answer=Message,
+        event=Event,
+        errors=anthropic.ErrorEnvelope,
+        failures=MESSAGED,
+        example=(
+            b'{"model": "spark", "max_tokens": 64,'
+            b' "messages": [{"role": "user", "content": "What is NATS?"}]}'
+        ),
+    ),
+    Operation(
+        method="post",
+        path="/v1/messages/count_tokens",
+        tag="Messages",
+        summary="Count the tokens of a prompt without computing it",
+        request=Conversation,
+        answer=TokenCount,
+        errors=anthropic.ErrorEnvelope,
+        failures=MESSAGED,
+        example=b'{"model": "spark", "messages": [{"role": "user", "content": "What is NATS?"}]}',
+    ),
+    Operation(
+        method="post",
+        path="/v1/embeddings",
+        tag="Embeddings",
+        summary="Turn texts into vectors",
+        request=EmbeddingRequest,
+        answer=EmbeddingList,
+        example=b'{"model": "embedder", "input": ["edge first", "cloud last"]}',
+    ),
+    Operation(
+        method="post",
+        path="/v1/rerank",
+        tag="Rerank",
+        summary="Order documents by how well they answer a query",
+        request=RerankRequest,
+        answer=Ranking,
+        example=b'{"model": "ranker", "query": "edge", "documents": ["near", "far away"]}',
+    ),
+    Operation(
+        method="get",
+        path="/v1/models",
+        tag="Models",
+        summary="List the models that can be asked for",
+        answer=ModelList,
+        failures=LOOKED_UP,
+    ),
+    Operation(
+        method="get",
+        path="/v1/models/{id}",
+        tag="Models",
+        summary="Look one model up; its id may contain slashes",
+        answer=Model,
+        failures=LOOKED_UP,
+    ),
+)
