@@ -1,6 +1,6 @@
 # Everything runs from the repository; needs Python 3.11 or newer, pip, a C++ compiler and make.
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench lock clean
+.PHONY: help up test lint bench conformance fuzz lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  ARGS=\"...\" passes flags on, as in: make up ARGS=\"--model path/to/model.gguf\""
 
 up: $(INSTALLED) ## Start broker, gateway and worker on this machine
@@ -24,6 +24,12 @@ lint: $(INSTALLED) ## Check style and types
 
 bench: $(INSTALLED) ## Measure against the numbers of the design
 	$(BIN)/python -m bench $(ARGS)
+
+conformance: $(INSTALLED) ## Run the suites that others wrote against the gateway
+	$(BIN)/python -m tests.conformance $(ARGS)
+
+fuzz: $(INSTALLED) ## Send the gateway many bad bodies, repeatably by their seed
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv

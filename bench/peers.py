@@ -53,9 +53,9 @@ def _fill(home: Path, pins: Path, label: str, console: Console) -> None:
     pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert pip.stdout is not None
     last: list[str] = []
-    with console.status(f"installing {label}") as status:
+    with pip, console.status(f"installing {label}") as status:
         for line in pip.stdout:
             last = [*last, line.strip()][-10:]
             status.update(f"installing {label}: {line.strip()[:80]}")
-    if pip.wait() != 0:
+    if pip.returncode != 0:
         raise BenchError(f"{label} could not be installed:\n" + "\n".join(last))
