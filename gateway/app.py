@@ -19,10 +19,12 @@ from gateway.models import ModelsEndpoint
 from gateway.reception import House
 from gateway.record import Journal
 from gateway.settings import GatewaySettings
+from gateway.shedding import Shedder
 from mesh.background import background
 from mesh.fleet import Fleet
 from mesh.router import Router
 
+SHEDDER = web.AppKey("shedder", Shedder)
 BACKLOG = 1024
 """Connections the kernel holds until they are accepted."""
 
@@ -55,6 +57,7 @@ def build_app(router: Router, fleet: Fleet, settings: GatewaySettings) -> web.Ap
     models = ModelsEndpoint(fleet=fleet, gatekeeper=gatekeeper, settings=settings)
     health = HealthEndpoint(fleet)
     app = web.Application()
+    app[SHEDDER] = Shedder(settings.limiter, metrics.registry)
     app.add_routes(
         [
             web.post("/v1/chat/completions", chat.post),
@@ -83,11 +86,12 @@ async def serving(app: web.Application, settings: GatewaySettings) -> AsyncItera
     await runner.setup()
     if runner.server is None:
         raise RuntimeError("a runner that is set up has a server")
-    listener = Listener(runner.server, settings)
+    shedder = app[SHEDDER]
+    listener = Listener(runner.server, settings, shedder)
     try:
         socket = await _bind(listener, settings)
         try:
-            async with background(listener.sweep):
+            async with background(listener.sweep, shedder.run):
                 yield _address(socket)
         finally:
             socket.close()

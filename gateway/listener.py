@@ -29,6 +29,7 @@ from gateway.problems import (
     respond,
 )
 from gateway.settings import GatewaySettings
+from gateway.shedding import Shedder
 from gateway.turnaway import Turnaway, raw_response
 from mesh.errors import MeshError
 
@@ -45,7 +46,7 @@ LINGER: Final = 2.0
 class Listener:
     """Makes a protocol for every connection, and looks after those that are open."""
 
-    def __init__(self, server: web.Server, settings: GatewaySettings) -> None:
+    def __init__(self, server: web.Server, settings: GatewaySettings, shedder: Shedder) -> None:
         self.settings = settings
         self.new_id = identity.id_source()
         self.connections: set[Connection] = set()
@@ -54,6 +55,7 @@ class Listener:
         self._server = server
         self._make_request = server.request_factory
         server.request_factory = self._identified_request
+        server.request_handler = shedder.guard(server.request_handler)
 
     def __call__(self) -> asyncio.Protocol:
         """Return the protocol for a new connection."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from gateway.aliases import Aliases
 from gateway.auth import ApiKey
+from gateway.limiter import LimiterSettings
 from schemas.inference import Policy
 
 MEBIBYTE = 1024 * 1024
@@ -36,6 +37,8 @@ class GatewaySettings:
     """How long a connection may be idle."""
     max_connections: int = 8192
     """Connections served at a time, if that many files may be open; more get 503 at once."""
+    limiter: LimiterSettings = field(default_factory=LimiterSettings)
+    """When newcomers are refused because the process does not keep up."""
     ping_interval: float = 15.0
     """A silent stream gets a comment this often, which keeps proxies from cutting it."""
     drain_timeout: float = 30.0
