@@ -39,6 +39,7 @@ from mesh.placement import (
     place,
 )
 from mesh.prefix import prefixes
+from mesh.prospects import Prospects
 from mesh.resume import Trail
 from mesh.seats import Seat
 from mesh.waiting import WaitingLine
@@ -128,6 +129,7 @@ class Router:
         self._incarnation = f"r{random.getrandbits(64):016x}"
         self._lines: dict[str, WaitingLine[_Ticket]] = {}
         self._histories: dict[str, ModelHistory] = {}
+        self._prospects = Prospects(fleet)
         self._attempts: set[Attempt] = set()
         fleet.on_change(self._serve_line)
 
@@ -222,6 +224,7 @@ class Router:
             ),
             output_tokens=max(0, min(output, MOST_TOKENS)),
             deadline=deadline,
+            useful_tokens=1 if request.stream else min(history.usual_tokens(), max(0, output)),
             needs=_needs(request),
             # A worker checks inputs one by one, and exactly: it can name the one that is too long.
             context_tokens=None if request.task is Task.GENERATE else 0,
@@ -249,9 +252,15 @@ class Router:
     @contextmanager
     def _line_up(self, request: InferRequest, journey: Journey) -> Iterator[_Ticket]:
         """Stand in line; a seat that was given but not taken goes to the next."""
-        journey.begin_wait(self._clock(), self._settings.wait_share, self._settings.max_wait)
-        ticket = _Ticket(journey.demand)
-        line = self._lines.setdefault(request.model, WaitingLine())
+        demand, now = journey.demand, self._clock()
+        line = self._lines.get(request.model)
+        if line is None:
+            line = self._lines[request.model] = WaitingLine()
+            self._prospects.formed(request.model, now)
+        elif demand.line is Line.ARRIVING:
+            self._prospects.check(demand, line.ahead(request.tenant, demand.deadline), now)
+        journey.begin_wait(now, self._settings.wait_share, self._settings.max_wait)
+        ticket = _Ticket(demand)
         line.add(ticket, request.tenant, journey.deadline)
         try:
             yield ticket
@@ -300,11 +309,18 @@ class Router:
         """
         able = (ticket for ticket in line if not tiers.isdisjoint(ticket.demand.tiers))
         for ticket in islice(able, LOOK_AHEAD):
-            decision = self._place(ticket.demand)
-            if not isinstance(decision, Wait):
+            now = self._clock()
+            hopeless = self._prospects.give_up(ticket.demand, now)
+            decision = hopeless or self._place(ticket.demand)
+            if hopeless is not None:
+                line.remove(ticket)
+            elif isinstance(decision, Wait):
+                continue
+            else:
                 line.serve(ticket)
-                ticket.settle(decision)
-                return True
+                self._prospects.moved(ticket.demand.model, now)
+            ticket.settle(decision)
+            return True
         return False
 
     def _history(self, model: str) -> ModelHistory:
