@@ -4,9 +4,9 @@ Pure; the clock is handed in. The signal is the loop's own delay: a timer that f
 everything else waited as long, the first byte of every stream and the answer to every refusal. A
 stream that says little costs little, so no fixed number would be right.
 
-The rule is TCP's: when the delay has been too long for a window, the limit falls to a share of what
-was in flight; while it is short, the limit grows. What runs is never touched: only newcomers are
-refused, and none while fewer than the floor are in flight.
+When the delay has been too long for a window, the limit falls below what was in flight, the further
+the longer the delay; while it is short, the limit grows. What runs is never touched: only newcomers
+are refused, and none while fewer than the floor are in flight.
 """
 
 from collections.abc import Callable
@@ -36,9 +36,9 @@ class LimiterSettings:
     target: float = 0.010
     late: float = 0.040
     sample_every: float = 0.025
-    samples: int = 8
+    samples: int = 4
     """Delays that make a window; their median counts, so that one pause proves nothing."""
-    fall: float = 0.8
+    deepest_fall: float = 0.5
     growth: float = 1.0625
 
 
@@ -92,7 +92,8 @@ class Limiter:
     def _adjust(self, delay: float) -> None:
         settings = self._settings
         if delay > settings.target:
-            wanted = min(self.limit, self._most) * settings.fall
+            fall = max(settings.deepest_fall, settings.target / delay)
+            wanted = min(self.limit, self._most) * fall
         else:
             wanted = self.limit * settings.growth + 1
         self.limit = int(min(settings.ceiling, max(settings.floor, wanted)))

@@ -10,7 +10,9 @@ from mesh.fleet import Fleet
 from mesh.pace import Pace, come_back
 from mesh.placement import Reject, shortest_run
 
-DOUBT = 0.5
+CAUTION = 1.2
+"""How much longer than predicted a newcomer's wait is taken to be: who is let in should make it."""
+DOUBT = 0.75
 """Share of its predicted run for which one at the head of the line is still given a seat."""
 
 
@@ -30,7 +32,7 @@ class Prospects:
         wait = pace.wait(ahead) if pace is not None and ahead else None
         if wait is None:
             return
-        late = now + wait + self._run(demand) - demand.deadline
+        late = now + CAUTION * wait + self._run(demand) - demand.deadline
         if late > 0:
             raise QueueFull(
                 f"{ahead} requests for {demand.model} come first: this one's deadline would pass",

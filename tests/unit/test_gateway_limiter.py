@@ -40,8 +40,8 @@ def test_a_late_loop_lets_in_fewer_than_are_in_flight() -> None:
     """The limit falls from what was in flight, not from a ceiling nobody reached."""
     loop = Loop()
     loop.enter(50)
-    loop.window(0.02, 0.02, 0.02)
-    assert loop.limiter.limit == 40
+    loop.window(0.0125, 0.0125, 0.0125)
+    assert loop.limiter.limit in {39, 40}
     assert loop.enter(1) == 0
     assert loop.limiter.in_flight == 50
 
@@ -82,7 +82,7 @@ def test_the_limit_comes_back() -> None:
     while loop.limiter.limit < SETTINGS.ceiling:
         loop.window(0.0, 0.0, 0.0)
         windows += 1
-    assert windows < 15
+    assert windows < 30
 
 
 def test_the_more_are_refused_the_later_they_come_back() -> None:
