@@ -6,6 +6,9 @@ from pathlib import Path
 import structlog
 
 from cli.bus import bus_settings
+from cli.doorway import Sharing
+from cli.gateways import Family
+from cli.gateways import serve as serve_family
 from cli.life import Stop, run_role
 from cli.listeners import check_listener
 from cli.options import (
@@ -46,6 +49,10 @@ def gateway(
     log: LogOptions = LogOptions(),
 ) -> None:
     """Run the HTTP gateway: OpenAI clients need nothing but its base URL."""
+    if options.gateway_processes > 1:
+        family = Family(gateway=options, bus=bus, state=state, life=life, log=log)
+        run_role(functools.partial(serve_family, family, Sharing.here()), life, log)
+        return
     role = Role.EDGE_GATEWAY if options.policy is Policy.EDGE_ONLY else Role.GATEWAY
     way = bus_settings(bus, state.state, role, "mesh-gateway")
     serve = functools.partial(_serve, way, _settings(options, life), _routing(options))
@@ -56,6 +63,7 @@ def _settings(options: GatewayOptions, life: LifeOptions) -> GatewaySettings:
     return GatewaySettings(
         host=options.http.host,
         port=options.http.port,
+        descriptor=options.http_fd,
         aliases=Aliases.parse(options.model_alias),
         keys=_keys(options.api_keys),
         policy=options.policy,
@@ -104,7 +112,8 @@ async def _serve(
     announcer: Announcer,
     stop: Stop,
 ) -> None:
-    await check_listener("--http", Address(settings.host, settings.port))
+    if settings.descriptor is None:
+        await check_listener("--http", Address(settings.host, settings.port))
     if not (settings.keys or is_loopback(settings.host)):
         log.warning("gateway.open", host=settings.host, advice="anybody may ask: give --api-keys")
     async with connect(way) as bus:

@@ -1,6 +1,7 @@
 """The gateway put together: routes, and the server that runs them."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -89,12 +90,12 @@ async def serving(app: web.Application, settings: GatewaySettings) -> AsyncItera
     shedder = app[SHEDDER]
     listener = Listener(runner.server, settings, shedder)
     try:
-        socket = await _bind(listener, settings)
+        server = await _bind(listener, settings)
         try:
             async with background(listener.sweep, shedder.run):
-                yield _address(socket)
+                yield _address(server)
         finally:
-            socket.close()
+            server.close()
     finally:
         with anyio.CancelScope(shield=True):
             await runner.cleanup()
@@ -114,7 +115,10 @@ async def serve(
 
 async def _bind(listener: Listener, settings: GatewaySettings) -> asyncio.Server:
     loop = asyncio.get_running_loop()
-    return await loop.create_server(listener, settings.host, settings.port, backlog=BACKLOG)
+    if settings.descriptor is None:
+        return await loop.create_server(listener, settings.host, settings.port, backlog=BACKLOG)
+    inherited = socket.socket(fileno=settings.descriptor)
+    return await loop.create_server(listener, sock=inherited, backlog=BACKLOG)
 
 
 def _address(server: asyncio.Server) -> Address:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from gateway.exposition import new_registry
 from mesh.answer import Route
 from mesh.fleet import Fleet
 from schemas.fleet import Tier
@@ -42,7 +43,7 @@ class Metrics:
     """Counts what the gateway answers."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = new_registry()
         self.requests = Counter(
             "mesh_requests_total",
             "Requests that ended, by where they ran and how they ended.",
@@ -79,6 +80,7 @@ class Metrics:
             "mesh_requests_in_flight",
             "Requests being answered now.",
             registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self.registry.register(_FleetCollector(fleet))
         self._fleet = fleet

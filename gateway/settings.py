@@ -17,6 +17,8 @@ class GatewaySettings:
     host: str = "127.0.0.1"
     port: int = 8080
     """0 takes a free port."""
+    descriptor: int | None = None
+    """A bound socket that this process inherited, to listen on in place of host and port."""
     aliases: Aliases = field(default_factory=Aliases)
     """Model names of applications, and the models that answer for them."""
     keys: tuple[ApiKey, ...] = ()
