@@ -39,6 +39,9 @@ SWEEP_EVERY: Final = 1.0
 """Seconds between looks at the connections' deadlines; they are exact to this much."""
 MAX_FIELD: Final = 16 * 1024
 """Bytes of the request line, and of each header."""
+MAX_AHEAD: Final = 16
+"""Requests that a client may send before the first is answered. With more, aiohttp would stop to
+read, and the client's departure would not be seen."""
 LINGER: Final = 2.0
 """Seconds for which the rest of a refused body is read, so that its sender sees the answer."""
 
@@ -126,6 +129,8 @@ class Connection(web.RequestHandler):
         if self._head_began is None and not self._answering:
             self._head_began = self._loop.time()
         super().data_received(data)
+        if len(self._messages) >= MAX_AHEAD and self.transport is not None:
+            self.transport.abort()
 
     def head_complete(self) -> None:
         """Note that a request has come in and is being answered."""

@@ -39,6 +39,8 @@ MISSES = 2
 """Messages in a row that found nobody on a worker's subject, after which it has died."""
 MAX_UNREAD = 8192
 """Frames kept for a client that does not read."""
+MAX_UNREAD_BYTES = 4 * 1024 * 1024
+"""And their size on the wire: a fast worker puts very much into one frame."""
 OVERTIME = 0.25
 """Seconds past the deadline that a worker gets to report it itself."""
 
@@ -55,6 +57,8 @@ class Attempt:
         self._bus, self._fleet, self._clock = bus, fleet, clock
         self._inbox = bus.open_inbox(self._on_delivery)
         self._frames: deque[Frame] = deque()
+        self._unread = 0
+        """Bytes since the frames were last all read."""
         self._failure: MeshError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._next_seq = 0
@@ -99,7 +103,10 @@ class Attempt:
                 raise self._failure
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        return self._frames.popleft()
+        frame = self._frames.popleft()
+        if not self._frames:
+            self._unread = 0
+        return frame
 
     def renew(self, lease: bytes) -> None:
         """Tell the worker that its router lives; the broker replies if the worker does not."""
@@ -175,6 +182,7 @@ class Attempt:
             self._fail(self._lost(f"frames of worker {self.seat.node.key[1]} were lost"))
             return
         self._next_seq += 1
+        self._unread += len(delivery.payload)
         self._take(frame)
 
     def _take(self, frame: Frame) -> None:
@@ -193,7 +201,9 @@ class Attempt:
                 self._fleet.room(self.seat, slots_free)
             case Delta() | Beat():
                 pass
-        if len(self._frames) >= MAX_UNREAD:
+        if len(self._frames) >= MAX_UNREAD or (self._frames and self._unread > MAX_UNREAD_BYTES):
+            self._over = True
+            self._cancel()  # now: whoever reads so slowly may not come to close this for long
             self._fail(Cancelled("the client reads too slowly"))
             return
         self._frames.append(frame)
