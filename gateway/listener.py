@@ -181,7 +181,8 @@ class Connection(web.RequestHandler):
         """Return the answer for what a handler raised, or for what is no HTTP."""
         if isinstance(exc, HttpProcessingError):
             exc = BadRequest("This is not a valid HTTP/1.1 request: " + _reason(exc))
-        expected = isinstance(exc, MeshError | HttpError)
+        # A client that leaves shows in the next write to it: that is no crash.
+        expected = isinstance(exc, MeshError | HttpError | ConnectionError)
         if not expected:
             _log.error("request.crashed", request_id=request[REQUEST_ID], exc_info=exc)
         if request.writer.output_size > 0:

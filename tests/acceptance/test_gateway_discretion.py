@@ -1,5 +1,6 @@
 """Nothing that a user said or signed with leaves the request: not in logs, metrics or errors."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,8 +20,9 @@ from mesh.router import Router
 from schemas.inference import Dispatch, InferRequest
 from tests.support.gateway import Mesh, gateway_of, running_mesh, send_raw
 from tests.support.mesh import agent_of, broker_in, bus_of, router_of
+from tests.support.wait import until
 from workers.engine import Emit, Finish
-from workers.scripted import ScriptedEngine
+from workers.scripted import ScriptedEngine, ScriptedSettings
 
 CANARY = "canary-5e1f"
 KEY = f"sk-{CANARY}"
@@ -148,3 +150,22 @@ async def test_metrics_count_what_was_answered(tmp_path: Path) -> None:
         'mesh_slots{model="scripted"} 4.0',
     }
     assert expected <= set(lines)
+
+
+async def test_clients_that_leave_are_no_crashes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Hanging up in the middle of a stream is one line at info, without a traceback."""
+    script = ScriptedSettings(tps=2000, tokens=100_000, slots=8)
+    body = b'{"model":"scripted","stream":true,"messages":[{"role":"user","content":"hi"}]}'
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    async with running_mesh(tmp_path, script=script) as mesh:
+        for _ in range(8):
+            reader, writer = await asyncio.open_connection(mesh.address.host, mesh.address.port)
+            writer.write(head % len(body) + body)
+            await reader.readuntil(b"data: ")
+            writer.transport.abort()
+        await until(lambda: mesh.agent.running == 0)
+    logged = "".join(capfd.readouterr())
+    assert logged.count("outcome=disconnected") == 8
+    assert "crashed" not in logged
