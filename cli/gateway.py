@@ -24,6 +24,7 @@ from gateway.aliases import Aliases
 from gateway.app import build_app, serving
 from gateway.auth import ApiKey
 from gateway.headers import limit_policy
+from gateway.housekeeping import look_less_often
 from gateway.problems import Forbidden
 from gateway.settings import GatewaySettings
 from mesh.accounts import Role
@@ -122,6 +123,7 @@ async def _serve(
         service = InferService(bus, router, functools.partial(_cap, settings.policy))
         app = build_app(router, fleet, settings)
         async with background(router.run, service.run), serving(app, settings) as address:
+            look_less_often()
             announcer.ready(address.url, f"{address.host}:{address.port}")
             await stop.asked.wait()
             announcer.stopping()
