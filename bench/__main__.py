@@ -22,7 +22,7 @@ from rich.console import Console
 from bench import engine, figures, peers
 from bench.failures import BenchError
 from bench.figures import Report, Row
-from bench.rows import gateway, memory, router
+from bench.rows import gateway, memory, overload, router
 from bench.targets import Workshop
 from mesh import logs
 
@@ -34,6 +34,7 @@ ENGINE = "engine"
 ROWS: dict[str, Callable[[Workshop, float, int], Row]] = {
     "gateway": gateway.measure,
     "memory": memory.measure,
+    "overload": overload.measure,
     "router": router.measure,
     **{f"{ENGINE}/{name}": row for name, row in engine.ROWS.items()},
 }

@@ -6,6 +6,9 @@ from pathlib import Path
 import structlog
 
 from cli.bus import bus_settings
+from cli.doorway import Sharing
+from cli.gateways import Family
+from cli.gateways import serve as serve_family
 from cli.life import Stop, run_role
 from cli.listeners import check_listener
 from cli.options import (
@@ -23,6 +26,7 @@ from gateway.app import build_app, serving
 from gateway.auth import ApiKey, Gatekeeper
 from gateway.bus_requests import BUS_REQUESTS
 from gateway.headers import limit_policy
+from gateway.housekeeping import look_less_often
 from gateway.keyring import Keyring
 from gateway.prices import Prices
 from gateway.problems import Forbidden
@@ -55,6 +59,10 @@ def gateway(
     log: LogOptions = LogOptions(),
 ) -> None:
     """Run the HTTP gateway: OpenAI clients need nothing but its base URL."""
+    if options.gateway_processes > 1:
+        family = Family(gateway=options, prices=prices, bus=bus, state=state, life=life, log=log)
+        run_role(functools.partial(serve_family, family, Sharing.here()), life, log)
+        return
     role = Role.EDGE_GATEWAY if options.policy is Policy.EDGE_ONLY else Role.GATEWAY
     way = bus_settings(bus, state.state, role, "mesh-gateway")
     serve = functools.partial(_serve, way, _settings(options, prices, life), _routing(options))
@@ -65,6 +73,7 @@ def _settings(options: GatewayOptions, prices: PriceOptions, life: LifeOptions) 
     return GatewaySettings(
         host=options.http.host,
         port=options.http.port,
+        descriptor=options.http_fd,
         aliases=Aliases.parse(options.model_alias),
         keys=_keys(options.api_keys),
         open=options.open,
@@ -121,7 +130,8 @@ async def _serve(
     announcer: Announcer,
     stop: Stop,
 ) -> None:
-    await check_listener("--http", Address(settings.host, settings.port))
+    if settings.descriptor is None:
+        await check_listener("--http", Address(settings.host, settings.port))
     gatekeeper = Gatekeeper(settings.keys, open=settings.is_open)
     async with (
         tracing("mesh-gateway") as tracer,
@@ -145,6 +155,7 @@ async def _serve(
         service = InferService(bus, router, cap, app[BUS_REQUESTS].follow)
         runs = (spending.run, router.run, service.run)
         async with background(*runs), serving(app, settings) as address:
+            look_less_often()
             announcer.ready(address.url, f"{address.host}:{address.port}")
             await stop.asked.wait()
             announcer.stopping()

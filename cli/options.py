@@ -170,6 +170,12 @@ class GatewayOptions:
 
     http: Addressed = Address("127.0.0.1", 8080)
     """Where to listen, HOST:PORT; port 0: any free one."""
+    gateway_processes: Annotated[
+        PositiveInt, Parameter(name=("--gateway-processes", "--processes"))
+    ] = 1
+    """Gateway processes that share the address, each on a processor core of its own."""
+    http_fd: Annotated[int | None, Hidden] = None
+    """Inherited socket to listen on, in place of the address."""
     model_alias: Pairs = ()
     """NAME=MODEL: MODEL answers for NAME; *=MODEL catches unknown names; repeatable."""
     policy: Policy = Policy.EDGE_FIRST

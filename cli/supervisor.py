@@ -6,15 +6,16 @@ that dies later is started again after a pause that doubles while it keeps dying
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from subprocess import DEVNULL
 from typing import BinaryIO, Protocol
 
 import anyio
-from anyio.abc import Process, TaskStatus
+from anyio.abc import Process, TaskGroup, TaskStatus
 
 from cli.readiness import Ready, notices
 from mesh.broker.tether import tethered
@@ -57,12 +58,15 @@ class PartSettings:
 
     command: arguments of ``mesh``; gets the address of the last run (a worker's is its name), empty
     at first, so that the part comes back as what it was.
-    hidden: environment variables that this part has no business to see.
+    hidden: environment variables that this part has no business to see. environment: more of them,
+    for this part alone. listener: opens what the process inherits as ``--http-fd``.
     """
 
     name: str
     command: Callable[[str], Sequence[str]]
     hidden: frozenset[str] = frozenset()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    listener: Callable[[], AbstractContextManager[socket.socket]] | None = None
 
 
 class Part:
@@ -144,16 +148,22 @@ class Part:
                 await process.aclose()
 
     async def _open_process(self, ready_fd: int) -> Process:
-        command = [*self._settings.command(self.address), f"--ready-fd={ready_fd}"]
-        return await anyio.open_process(
-            tethered([sys.executable, "-P", "-m", "cli.main", *command]),
-            stdin=DEVNULL,
-            stdout=None,
-            stderr=None,
-            env=_environment(self._settings.hidden),
-            start_new_session=True,
-            pass_fds=(ready_fd,),
-        )
+        settings = self._settings
+        with ExitStack() as stack:
+            descriptors = {"ready-fd": ready_fd}
+            if settings.listener is not None:
+                descriptors["http-fd"] = stack.enter_context(settings.listener()).fileno()
+            flags = [f"--{name}={number}" for name, number in descriptors.items()]
+            command = [*settings.command(self.address), *flags]
+            return await anyio.open_process(
+                tethered([sys.executable, "-P", "-m", "cli.main", *command]),
+                stdin=DEVNULL,
+                stdout=None,
+                stderr=None,
+                env={**_environment(settings.hidden), **settings.environment},
+                start_new_session=True,
+                pass_fds=tuple(descriptors.values()),
+            )
 
 
 @contextmanager
@@ -162,6 +172,13 @@ def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", 0) as reader, os.fdopen(writing, "wb", 0) as writer:
         yield reader, writer
+
+
+async def start_together(parts: Sequence[Part], tasks: TaskGroup) -> None:
+    """Start the parts at the same time and wait until all are ready."""
+    async with anyio.create_task_group() as starting:
+        for part in parts:
+            starting.start_soon(tasks.start, part.run)
 
 
 async def stop_in_order(waves: Sequence[Sequence[Part]], timeout: float) -> None:

@@ -1,11 +1,9 @@
 """``mesh up``: a whole mesh on this machine, each part a process of its own."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
-from anyio.abc import TaskGroup
 from rich.console import Console
 
 from cli.buckets import make_buckets
@@ -29,7 +27,7 @@ from cli.options import (
 from cli.plan import Plan
 from cli.readiness import Announcer
 from cli.report import Report, Usage
-from cli.supervisor import Part, stop_in_order
+from cli.supervisor import Part, start_together, stop_in_order
 from mesh.accounts import Role
 from mesh.broker import Broker, BrokerSettings, running_broker
 from mesh.clock import monotonic
@@ -108,7 +106,7 @@ async def _serve(
         with Ledger(report, settings.state, broker) as ledger:
             parts = [Part(each, ledger) for each in plan.parts(broker)]
             async with anyio.create_task_group() as tasks:
-                await _start(parts, tasks)
+                await start_together(parts, tasks)
                 report.usage(_usage(plan, broker, ledger.base_url, settings))
                 announcer.ready(ledger.base_url, broker.url)
                 await stop.asked.wait()
@@ -117,13 +115,6 @@ async def _serve(
                 # The gateway first, so that nothing new comes in; the workers when it has gone.
                 await stop_in_order((parts[:1], parts[1:]), plan.drain_timeout)
                 tasks.cancel_scope.cancel()  # kills what is left
-
-
-async def _start(parts: Sequence[Part], tasks: TaskGroup) -> None:
-    """Start the parts together and wait until all are ready."""
-    async with anyio.create_task_group() as starting:
-        for part in parts:
-            starting.start_soon(tasks.start, part.run)
 
 
 def _usage(plan: Plan, broker: Broker, base_url: str, settings: BrokerSettings) -> Usage:

@@ -1,6 +1,7 @@
 """The gateway put together: routes, and the server that runs them."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -30,12 +31,14 @@ from gateway.record import Journal
 from gateway.responses.routes import RUNNER, add_responses
 from gateway.responses.store import ResponseStore
 from gateway.settings import GatewaySettings
+from gateway.shedding import Shedder
 from gateway.tally import Tally
 from mesh.background import background
 from mesh.fleet import Fleet
 from mesh.router import Router
 from mesh.tracing import Tracer, Unrecorded
 
+SHEDDER = web.AppKey("shedder", Shedder)
 BACKLOG = 1024
 """Connections the kernel holds until they are accepted."""
 
@@ -90,6 +93,7 @@ def build_app(
     docs = DocsEndpoint()
     app.on_response_prepare.append(show_limits)
     app[BUS_REQUESTS] = BusRequests(journal, house.tracer, log)
+    app[SHEDDER] = Shedder(settings.limiter, metrics.registry)
     app.add_routes(
         [
             web.post("/v1/chat/completions", chat.post),
@@ -128,15 +132,16 @@ async def serving(app: web.Application, settings: GatewaySettings) -> AsyncItera
     await runner.setup()
     if runner.server is None:
         raise RuntimeError("a runner that is set up has a server")
-    listener = Listener(runner.server, settings)
+    shedder = app[SHEDDER]
+    listener = Listener(runner.server, settings, shedder)
     async with background(app[RUNNER].run):
         try:
-            socket = await _bind(listener, settings)
+            server = await _bind(listener, settings)
             try:
-                async with background(listener.sweep):
-                    yield _address(socket)
+                async with background(listener.sweep, shedder.run):
+                    yield _address(server)
             finally:
-                socket.close()
+                server.close()
         finally:
             with anyio.CancelScope(shield=True):
                 await _drain(app, runner)
@@ -162,7 +167,10 @@ async def serve(
 
 async def _bind(listener: Listener, settings: GatewaySettings) -> asyncio.Server:
     loop = asyncio.get_running_loop()
-    return await loop.create_server(listener, settings.host, settings.port, backlog=BACKLOG)
+    if settings.descriptor is None:
+        return await loop.create_server(listener, settings.host, settings.port, backlog=BACKLOG)
+    inherited = socket.socket(fileno=settings.descriptor)
+    return await loop.create_server(listener, sock=inherited, backlog=BACKLOG)
 
 
 def _address(server: asyncio.Server) -> Address:

@@ -32,6 +32,7 @@ from gateway.problems import (
 )
 from gateway.record import RECORD
 from gateway.settings import GatewaySettings
+from gateway.shedding import Shedder
 from gateway.turnaway import Turnaway, raw_response
 from mesh.errors import MeshError
 
@@ -41,6 +42,9 @@ SWEEP_EVERY: Final = 1.0
 """Seconds between looks at the connections' deadlines; they are exact to this much."""
 MAX_FIELD: Final = 16 * 1024
 """Bytes of the request line, and of each header."""
+MAX_AHEAD: Final = 16
+"""Requests that a client may send before the first is answered. With more, aiohttp would stop to
+read, and the client's departure would not be seen."""
 LINGER: Final = 2.0
 """Seconds for which the rest of a refused body is read, so that its sender sees the answer."""
 
@@ -48,7 +52,7 @@ LINGER: Final = 2.0
 class Listener:
     """Makes a protocol for every connection, and looks after those that are open."""
 
-    def __init__(self, server: web.Server, settings: GatewaySettings) -> None:
+    def __init__(self, server: web.Server, settings: GatewaySettings, shedder: Shedder) -> None:
         self.settings = settings
         self.new_id = identity.id_source()
         self.connections: set[Connection] = set()
@@ -57,6 +61,7 @@ class Listener:
         self._server = server
         self._make_request = server.request_factory
         server.request_factory = self._identified_request
+        server.request_handler = shedder.guard(server.request_handler)
 
     def __call__(self) -> asyncio.Protocol:
         """Return the protocol for a new connection."""
@@ -127,6 +132,8 @@ class Connection(web.RequestHandler):
         if self._head_began is None and not self._answering:
             self._head_began = self._loop.time()
         super().data_received(data)
+        if len(self._messages) >= MAX_AHEAD and self.transport is not None:
+            self.transport.abort()
 
     def head_complete(self) -> None:
         """Note that a request has come in and is being answered."""

@@ -9,15 +9,9 @@ from typing import Final
 
 import prometheus_client
 from aiohttp import web
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
+from prometheus_client import Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from gateway.exposition import new_registry
 from gateway.fleet_metrics import FleetCollector
 from gateway.outcome import Ended
 from gateway.prices import Prices
@@ -56,7 +50,7 @@ class Metrics:
     """Counts what the gateway answers."""
 
     def __init__(self, fleet: Fleet, router: Router, prices: Prices) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = new_registry()
         # They double the page with every series' birthday, and nobody asks for it.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._add_counts()
@@ -107,7 +101,9 @@ class Metrics:
         what = "Requests that ended, by where they ran and how they ended."
         self.requests = self._counter("mesh_requests_total", what, "tier", "model", "outcome")
         what = "Requests being answered now, those in line among them."
-        self.in_flight = Gauge("mesh_requests_in_flight", what, registry=self.registry)
+        self.in_flight = Gauge(
+            "mesh_requests_in_flight", what, registry=self.registry, multiprocess_mode="livesum"
+        )
         what = "Tries of a request on one worker that ended, by how they ended."
         self.attempts = self._counter("mesh_attempts_total", what, "tier", "model", "outcome")
         what = "Answers that another worker went on with where one was lost."

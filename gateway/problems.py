@@ -110,6 +110,13 @@ class TooManyConnections(HttpError):
     code = "too_many_connections"
 
 
+class Overloaded(HttpError):
+    """The gateway process does not keep up with what it answers already."""
+
+    status = 503
+    code = "overloaded"
+
+
 CLIENT_CLOSED: Final = 499
 """nginx's status for a request whose client went away; it only ever shows in logs."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from gateway.aliases import Aliases
 from gateway.auth import ApiKey
+from gateway.limiter import LimiterSettings
 from gateway.prices import Prices
 from mesh.settings import is_loopback
 from schemas.inference import Policy
@@ -18,6 +19,8 @@ class GatewaySettings:
     host: str = "127.0.0.1"
     port: int = 8080
     """0 takes a free port."""
+    descriptor: int | None = None
+    """A bound socket that this process inherited, to listen on in place of host and port."""
     aliases: Aliases = field(default_factory=Aliases)
     """Model names of applications, and the models that answer for them."""
     keys: tuple[ApiKey, ...] = ()
@@ -41,6 +44,8 @@ class GatewaySettings:
     """How long a connection may be idle."""
     max_connections: int = 8192
     """Connections served at a time, if that many files may be open; more get 503 at once."""
+    limiter: LimiterSettings = field(default_factory=LimiterSettings)
+    """When newcomers are refused because the process does not keep up."""
     ping_interval: float = 15.0
     """A silent stream gets a comment this often, which keeps proxies from cutting it."""
     drain_timeout: float = 30.0

@@ -41,6 +41,8 @@ MISSES = 2
 """Messages in a row that found nobody on a worker's subject, after which it has died."""
 MAX_UNREAD = 8192
 """Frames kept for a client that does not read."""
+MAX_UNREAD_BYTES = 4 * 1024 * 1024
+"""And their size on the wire: a fast worker puts very much into one frame."""
 OVERTIME = 0.25
 """Seconds past the deadline that a worker gets to report it itself."""
 
@@ -57,6 +59,8 @@ class Attempt:
         self._bus, self._fleet, self._clock = bus, fleet, clock
         self._inbox = bus.open_inbox(self._on_delivery)
         self._frames: deque[Frame] = deque()
+        self._unread = 0
+        """Bytes since the frames were last all read."""
         self._failure: MeshError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._next_seq = 0
@@ -105,7 +109,10 @@ class Attempt:
                 raise self._failure
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        return self._frames.popleft()
+        frame = self._frames.popleft()
+        if not self._frames:
+            self._unread = 0
+        return frame
 
     @property
     def outcome(self) -> str:
@@ -188,6 +195,7 @@ class Attempt:
             self._fail(self._lost(f"frames of worker {self.seat.node.key[1]} were lost"))
             return
         self._next_seq += 1
+        self._unread += len(delivery.payload)
         self._take(frame)
 
     def _take(self, frame: Frame) -> None:
@@ -206,7 +214,9 @@ class Attempt:
                 self._fleet.room(self.seat, Room(free, idle))
             case Delta() | Beat():
                 pass
-        if len(self._frames) >= MAX_UNREAD:
+        if len(self._frames) >= MAX_UNREAD or (self._frames and self._unread > MAX_UNREAD_BYTES):
+            self._over = True
+            self._cancel()  # now: whoever reads so slowly may not come to close this for long
             self._fail(Cancelled("the client reads too slowly"))
             return
         self._frames.append(frame)

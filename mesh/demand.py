@@ -40,6 +40,8 @@ class Demand:
     urgency: Urgency = Urgency.INTERACTIVE
     needs: dict[Ability, str] = field(default_factory=dict)
     """Abilities wanted, each with the request field that asks for it."""
+    useful_tokens: int = 0
+    """Tokens below which an answer is of no use: the first of a stream, else a usual answer's."""
     context_tokens: int | None = None
     """Tokens that one context must hold, if not those of the whole prompt."""
     prefixes: tuple[Prefix, ...] = ()

@@ -62,6 +62,10 @@ class ModelHistory:
         """Return the median length of recent answers, or a default without any."""
         return self._median
 
+    def usual_tokens(self) -> int:
+        """Return the median length of recent answers, 0 without any."""
+        return self._median if self._outputs else 0
+
 
 def time_to_first_token(status: ModelStatus, prompt_tokens: int, warm_tokens: int = 0) -> float:
     """Return predicted seconds from dispatch to the first token on a free slot.

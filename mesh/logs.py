@@ -2,16 +2,19 @@
 
 Lines go to standard error: coloured text on a terminal, one JSON object per line otherwise.
 Context variables (``structlog.contextvars``) carry the request id onto every line of a request.
-Tracebacks are rendered without local variables, which may hold prompts and keys.
+Tracebacks are rendered without local variables and without the errors' own words: both may hold
+prompts and keys. Where it happened and what kind of error it was is told.
 """
 
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import ExcInfo, Processor
 
 QUIET_LIBRARIES = ("asyncio", "aiohttp.access", "nats")
 """Loggers heard from ``WARNING`` up only: below that they repeat what the mesh says itself."""
@@ -88,9 +91,27 @@ def _shared() -> list[Processor]:
     ]
 
 
+def discreet_traceback(exc_info: ExcInfo) -> str:
+    """Return where an error and its causes were raised, and their kinds; never their messages."""
+    told = []
+    seen: set[int] = set()
+    error: BaseException | None = exc_info[1]
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        number = f" {error.errno}" if isinstance(error, OSError) else ""
+        told.append(f"{frames}{type(error).__module__}.{type(error).__qualname__}{number}")
+        error = error.__cause__ or error.__context__
+    return "\nraised while handling, or because of:\n".join(told)
+
+
+def _print_discreetly(out: TextIO, exc_info: ExcInfo) -> None:
+    out.write(discreet_traceback(exc_info))
+
+
 def _renderers(form: LogFormat) -> Sequence[Processor]:
     terminal = sys.stderr.isatty()
     if form is LogFormat.JSON or (form is LogFormat.AUTO and not terminal):
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=plain)]
+        told = structlog.processors.ExceptionRenderer(discreet_traceback)
+        return [told, structlog.processors.JSONRenderer()]
+    return [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=_print_discreetly)]

@@ -18,7 +18,9 @@ from mesh.errors import (
     QueueFull,
     Unsupported,
 )
+from mesh.estimate import finish_time
 from mesh.fleet import Fleet
+from mesh.pace import come_back
 from mesh.prefix import longest_held
 from mesh.ranking import best, predict
 from mesh.seats import SAMPLE, Seat
@@ -103,6 +105,15 @@ def place(
     return _all_busy(demand, fleet, edge, now, waiting, limits)
 
 
+def shortest_run(demand: Demand, fleet: Fleet, output_tokens: int) -> float:
+    """Return predicted seconds on the fastest worker that could take the request, once it has."""
+    seats = [seat for tier in demand.tiers for seat in _fitting(demand, fleet, tier)]
+    return min(
+        (finish_time(seat.status, demand.prompt_tokens, output_tokens) for seat in seats),
+        default=0.0,
+    )
+
+
 def _sooner_in_line(demand: Demand, fleet: Fleet, seat: Seat, finish: float, waiting: int) -> bool:
     """Tell whether waiting for a loaded model beats having it loaded somewhere else as well."""
     if seat.status.state is ModelState.READY:
@@ -140,7 +151,7 @@ def _stand_in_line(demand: Demand, waiting: int, limits: Limits, turn: float) ->
         return Reject(
             QueueFull(
                 f"{waiting} requests are already waiting for {demand.model}; retry later",
-                retry_after=min(60.0, max(1.0, turn)),
+                retry_after=come_back(turn),
             )
         )
     return Wait()

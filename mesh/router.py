@@ -40,6 +40,7 @@ from mesh.placement import (
     place,
 )
 from mesh.prefix import prefixes
+from mesh.prospects import Prospects
 from mesh.resume import Trail
 from mesh.seats import Seat
 from mesh.trace import TraceContext
@@ -133,6 +134,7 @@ class Router:
         self._incarnation = f"r{random.getrandbits(64):016x}"
         self._lines: dict[tuple[str, Urgency], WaitingLine[_Ticket]] = {}
         self._histories: dict[str, ModelHistory] = {}
+        self._prospects = Prospects(fleet)
         self._attempts: set[Attempt] = set()
         self.written: Counter[Tier] = Counter()
         """Tokens of output that have come in; a piece of an upstream's counts as one."""
@@ -234,6 +236,7 @@ class Router:
             output_tokens=max(0, min(output, MOST_TOKENS)),
             deadline=deadline,
             urgency=request.urgency,
+            useful_tokens=1 if request.stream else min(history.usual_tokens(), max(0, output)),
             needs=_needs(request),
             # A worker checks inputs one by one, and exactly: it can name the one that is too long.
             context_tokens=None if request.task is Task.GENERATE else 0,
@@ -284,11 +287,16 @@ class Router:
         self, request: InferRequest, journey: Journey, answer: Answer
     ) -> Iterator[_Ticket]:
         """Stand in line; a seat that was given but not taken goes to the next."""
-        began = self._clock()
-        journey.begin_wait(began, self._settings.wait_share, self._settings.max_wait)
-        ticket = _Ticket(journey.demand)
+        demand, began = journey.demand, self._clock()
         key = request.model, request.urgency
-        line = self._lines.setdefault(key, WaitingLine())
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = WaitingLine()
+            self._prospects.formed(demand, began)
+        elif demand.line is Line.ARRIVING:
+            self._prospects.check(demand, line.ahead(request.tenant, demand.deadline), began)
+        journey.begin_wait(began, self._settings.wait_share, self._settings.max_wait)
+        ticket = _Ticket(demand)
         line.add(ticket, request.tenant, journey.deadline)
         try:
             yield ticket
@@ -339,11 +347,18 @@ class Router:
         """
         able = (ticket for ticket in line if not tiers.isdisjoint(ticket.demand.tiers))
         for ticket in islice(able, LOOK_AHEAD):
-            decision = self._place(ticket.demand)
-            if not isinstance(decision, Wait):
+            now = self._clock()
+            hopeless = self._prospects.give_up(ticket.demand, now)
+            decision = hopeless or self._place(ticket.demand)
+            if hopeless is not None:
+                line.remove(ticket)
+            elif isinstance(decision, Wait):
+                continue
+            else:
                 line.serve(ticket)
-                ticket.settle(decision)
-                return True
+                self._prospects.moved(ticket.demand, now)
+            ticket.settle(decision)
+            return True
         return False
 
     def _history(self, model: str) -> ModelHistory:

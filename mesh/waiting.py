@@ -4,7 +4,7 @@ Pure: the router decides when to look; nothing here knows about time or tasks.
 """
 
 import itertools
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -39,6 +39,18 @@ class WaitingLine(Generic[T]):
         arrival = next(self._arrivals)
         insort(self._tenants.setdefault(tenant, []), (deadline, arrival, item))
         self._places[id(item)] = (tenant, (deadline, arrival))
+
+    def ahead(self, tenant: str, deadline: float) -> int:
+        """Return how many would be served before a newcomer, if nobody came after it."""
+        own = self._tenants.get(tenant, [])
+        turn = bisect_right(own, deadline, key=lambda request: request[0])
+        count, is_before = turn, True
+        for name, requests in self._tenants.items():
+            if name == tenant:
+                is_before = False
+            else:
+                count += min(len(requests), turn + is_before)
+        return count
 
     def remove(self, item: T) -> None:
         """Take an item that gave up out of the line; one that is not in it is ignored."""

@@ -12,11 +12,17 @@ from rich.console import Console
 
 from bench import figures, script, upstream
 from bench.answers import check_stream, check_whole
+from bench.crowd import Crowd
+from bench.crowd import run as run_crowd
 from bench.failures import NotStarted, WrongAnswer
 from bench.figures import Figure, Goal, Report, Row
 from bench.http1 import Response
 from bench.load import Load, LoadResult, run
 from bench.processes import running
+from gateway.limiter import LimiterSettings
+from gateway.settings import GatewaySettings
+from tests.support.gateway import running_mesh
+from workers.scripted import ScriptedSettings
 
 TOKENS = 5
 
@@ -52,6 +58,33 @@ async def test_whole_answers_are_counted() -> None:
     assert result.answers >= 6
     assert result.events == 1
     assert result.first_token is None
+
+
+async def test_a_crowd_keeps_its_rate_and_tells_when_calm_is_back() -> None:
+    """An open loop asks at its own pace; a backend that is not loaded has recovered at once."""
+    async with running_backend() as url:
+        crowd = Crowd(
+            url=url, clients=20, arrivals=200, warmup=0.05, seconds=0.25, tokens=TOKENS, calm=0.05
+        )
+        result = await run_crowd(crowd)
+
+    assert 15 < result.answers < 120
+    assert (result.refusals, result.untold, result.late) == (0, 0, 0)
+    assert result.recovery < 0.1
+
+
+async def test_a_crowd_counts_its_refusals(tmp_path: Path) -> None:
+    """Who is refused is counted apart, and was told when to come back."""
+    limiter = LimiterSettings(floor=1, ceiling=1)
+    script = ScriptedSettings(tps=1000, tokens=TOKENS)
+    settings = GatewaySettings(limiter=limiter, drain_timeout=1)
+    async with running_mesh(tmp_path, script=script, settings=settings) as mesh:
+        result = await run_crowd(
+            Crowd(url=mesh.url, clients=9, arrivals=800, warmup=0.1, seconds=0.3, tokens=TOKENS)
+        )
+
+    assert result.answers > 3
+    assert (result.refusals >= 3, result.untold) == (True, 0)
 
 
 async def test_a_missing_token_is_noticed() -> None:

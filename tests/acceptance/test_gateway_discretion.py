@@ -1,6 +1,9 @@
 """What a user said or signed with stays in the request: out of logs, metrics, pages and errors."""
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,15 @@ import structlog
 from gateway.auth import ApiKey
 from gateway.settings import GatewaySettings
 from mesh import logs
-from tests.support.gateway import Mesh, running_mesh, send_raw
+from mesh.accounts import Role
+from mesh.answer import Answer
+from mesh.router import Router
+from schemas.inference import Dispatch, InferRequest
+from tests.support.gateway import Mesh, gateway_of, running_mesh, send_raw
+from tests.support.mesh import agent_of, broker_in, bus_of, router_of
+from tests.support.wait import until
+from workers.engine import Emit, Finish
+from workers.scripted import ScriptedEngine, ScriptedSettings
 
 CANARY = "canary-5e1f"
 KEY = f"sk-{CANARY}"
@@ -98,6 +109,60 @@ async def test_a_canary_is_never_seen_again(
     assert 'mesh_requests_total{model="other",outcome="model_not_found",tier="none"}' in metrics
 
 
+class _Indiscreet(ScriptedEngine):
+    """Crashes with the prompt in its last words."""
+
+    async def generate(self, work: Dispatch, emit: Emit) -> Finish:
+        prompt = work.request.messages[0].content
+        known: dict[str, Finish] = {}
+        try:
+            return known[prompt]
+        except KeyError as error:
+            raise ValueError(f"cannot compute {prompt!r}") from error
+
+
+class _Crashing(Router):
+    """Fails in a way nobody thought of, with the prompt in its words."""
+
+    @asynccontextmanager
+    async def open(self, request: InferRequest) -> AsyncIterator[Answer]:
+        if request.messages:
+            raise LookupError(request.messages[0].content)
+        yield Answer(request)
+
+
+@pytest.mark.parametrize("form", [logs.LogFormat.JSON, logs.LogFormat.TEXT])
+async def test_crashes_do_not_tell_what_was_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], form: logs.LogFormat
+) -> None:
+    """A crash in the worker or in the gateway is logged with its place and kind, without words."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logs.configure(logs.LogLevel.DEBUG, form)
+    try:
+        async with (
+            broker_in(tmp_path) as broker,
+            agent_of(broker, _Indiscreet()) as agent,
+            router_of(broker, "scripted") as (router, fleet),
+            bus_of(broker, Role.GATEWAY) as bus,
+            gateway_of(router, fleet) as address,
+            gateway_of(_Crashing(bus, fleet), fleet) as other,
+        ):
+            for where in (address, other):
+                status, text = await ask(Mesh(where, agent, router, fleet))
+                assert status == 500
+                assert CANARY not in text
+    finally:
+        root.handlers[:], root.level = handlers, level
+        structlog.reset_defaults()
+    logged = "".join(capfd.readouterr())
+    assert "attempt.crashed" in logged
+    assert "request.crashed" in logged
+    assert "test_gateway_discretion.py" in logged
+    assert all(kind in logged for kind in ("KeyError", "ValueError", "LookupError"))
+    assert CANARY not in logged
+
+
 async def test_metrics_count_what_was_answered(tmp_path: Path) -> None:
     """Requests, tokens and times are counted by tier, model and outcome."""
     async with running_mesh(tmp_path) as mesh:
@@ -119,3 +184,22 @@ async def test_metrics_count_what_was_answered(tmp_path: Path) -> None:
         'mesh_slots{model="scripted",tier="edge"} 4.0',
     }
     assert expected <= set(lines)
+
+
+async def test_clients_that_leave_are_no_crashes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Hanging up in the middle of a stream is one line at info, without a traceback."""
+    script = ScriptedSettings(tps=2000, tokens=100_000, slots=8)
+    body = b'{"model":"scripted","stream":true,"messages":[{"role":"user","content":"hi"}]}'
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    async with running_mesh(tmp_path, script=script) as mesh:
+        for _ in range(8):
+            reader, writer = await asyncio.open_connection(mesh.address.host, mesh.address.port)
+            writer.write(head % len(body) + body)
+            await reader.readuntil(b"data: ")
+            writer.transport.abort()
+        await until(lambda: mesh.agent.running == 0)
+    logged = "".join(capfd.readouterr())
+    assert logged.count("outcome=disconnected") == 8
+    assert "crashed" not in logged

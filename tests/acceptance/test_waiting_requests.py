@@ -1,11 +1,13 @@
 """Requests in line on a real broker: nobody is held up by one who waits for something else."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from mesh import errors
+from mesh.router import Router
 from schemas.fleet import Tier
 from schemas.inference import Policy
 from tests.support.mesh import broker_in, router_of, scripted_worker
@@ -55,3 +57,30 @@ async def test_a_refused_request_passes_its_slot_on(tmp_path: Path) -> None:
                 await next_one
             with pytest.raises(errors.DeadlineExceeded):
                 await late
+
+
+async def test_who_would_be_late_is_told_at_once(tmp_path: Path) -> None:
+    """Of more than can be served in time the rest is refused when it comes, not when it dies."""
+    script = ScriptedSettings(slots=1, tps=100, tokens=2)
+    deadline = 0.6
+    refused: list[float] = []
+
+    async def ask(router: Router) -> bool:
+        asked_at = time.monotonic()
+        try:
+            await complete(router, chat(deadline_ms=int(deadline * 1000)))
+        except errors.QueueFull:
+            refused.append(time.monotonic() - asked_at)
+            return False
+        return True
+
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker, settings=script),
+        router_of(broker, "scripted") as (router, _),
+    ):
+        await asyncio.gather(*(complete(router, chat()) for _ in range(12)))
+        answered = await asyncio.gather(*(ask(router) for _ in range(100)), return_exceptions=True)
+    assert answered.count(True) > 5
+    assert len(refused) > 20
+    assert max(refused) < deadline / 3

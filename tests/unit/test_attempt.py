@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from mesh import errors
-from mesh.attempt import ACCEPT_WITHIN, LOST_AFTER, MAX_UNREAD, OVERTIME, Attempt
+from mesh.attempt import ACCEPT_WITHIN, LOST_AFTER, MAX_UNREAD, MAX_UNREAD_BYTES, OVERTIME, Attempt
 from mesh.bus import Bus
 from mesh.fleet import Fleet
 from mesh.inbox import Delivery, Handler, Headers, Inbox, Status
@@ -226,6 +226,21 @@ async def test_nothing_follows_what_was_lost() -> None:
     assert await trial.attempt.next() == ACCEPTED
     trial.hear(Delta(seq=1 + MAX_UNREAD, text="after the hole"))
     for _ in range(MAX_UNREAD - 1):
+        await trial.attempt.next()
+    with pytest.raises(errors.Cancelled):
+        await trial.attempt.next()
+
+
+async def test_the_bytes_that_are_kept_are_bounded_too() -> None:
+    """A few enormous frames that nobody reads end the attempt; read in time they do not."""
+    trial, text = Try(), "x" * (MAX_UNREAD_BYTES // 4)
+    trial.hear(ACCEPTED)
+    await trial.attempt.next()
+    for seq in range(1, 10):
+        trial.hear(Delta(seq=seq, text=text))
+        await trial.attempt.next()
+    trial.hear(*(Delta(seq=10 + n, text=text) for n in range(5)))
+    for _ in range(3):
         await trial.attempt.next()
     with pytest.raises(errors.Cancelled):
         await trial.attempt.next()

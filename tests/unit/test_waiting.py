@@ -1,5 +1,7 @@
 """The waiting line: fair between tenants, soonest deadline first."""
 
+import pytest
+
 from mesh.waiting import WaitingLine
 
 
@@ -54,3 +56,17 @@ def test_nobody_hides_those_behind() -> None:
         line.add(Item(f"{tenant}1"), tenant, 1.0)
         line.add(Item(f"{tenant}2"), tenant, 2.0)
     assert [item.name for item in line] == ["a1", "a2", "b1", "b2", "c1", "c2"]
+
+
+STANDING = (("a", 1.0), ("a", 2.0), ("b", 1.0), ("b", 2.0), ("b", 3.0))
+
+
+@pytest.mark.parametrize("newcomer", [("a", 0.5), ("a", 1.0), ("a", 9.0), ("b", 2.5), ("c", 0.1)])
+def test_a_newcomer_knows_how_many_come_first(newcomer: tuple[str, float]) -> None:
+    """Its own tenant's sooner deadlines, and as many turns of each other tenant."""
+    line: WaitingLine[Item] = WaitingLine()
+    for tenant, deadline in STANDING:
+        line.add(Item("standing"), tenant, deadline)
+    ahead = line.ahead(*newcomer)
+    line.add(Item("new"), *newcomer)
+    assert served(line).index("new") == ahead
