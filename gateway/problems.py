@@ -121,6 +121,9 @@ _STATUS: Final[Mapping[FailureCode, int]] = MappingProxyType(
         FailureCode.PERMISSION_DENIED: 403,
         FailureCode.NO_RESPONDERS: 503,
         FailureCode.BUS_UNAVAILABLE: 503,
+        FailureCode.STORE_UNAVAILABLE: 503,
+        FailureCode.STORE_FULL: 503,
+        FailureCode.CONFLICT: 409,
         FailureCode.INTERNAL: 500,
     }
 )

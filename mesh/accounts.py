@@ -8,7 +8,8 @@ mistake of ours can carry a message across. Permissions only keep the roles of a
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mesh import subjects
+from mesh import storage, subjects
+from mesh.storage import Store
 from schemas.fleet import Tier
 
 
@@ -21,6 +22,12 @@ class Account(StrEnum):
     """Cloud workers."""
     APP = "APP"
     """Gateways and clients that may use both tiers, through imports."""
+    STORE = "STORE"
+    """What the broker stores in buckets; the other accounts reach what they import, by requests.
+
+    An account of its own, because JetStream answers to any reply subject of the asker's account:
+    next to the buckets a gateway could have an answer stored as an API key.
+    """
     SYS = "SYS"
     """The server's own events and requests for monitoring."""
 
@@ -37,6 +44,8 @@ class Role(StrEnum):
     CLIENT = "client"
     """A program with a router of its own, or one that asks the gateways."""
     EDGE_CLIENT = "edge-client"
+    ADMIN = "admin"
+    """Whoever hands out API keys; only this role may write them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +91,8 @@ def grant(role: Role) -> Grant:
             return _client(Account.APP)
         case Role.EDGE_CLIENT:
             return _client(Account.EDGE)
+        case Role.ADMIN:
+            return _admin()
         case Role.SYS:
             return Grant(account=Account.SYS, publish=("$SYS.REQ.>",), subscribe=("$SYS.>",))
 
@@ -91,6 +102,16 @@ def grant(role: Role) -> Grant:
 # nothing more, and turn that clear answer into silence and a time-out.
 _DISPATCH = tuple(all_work(tier) for tier in Tier)
 _WATCH = tuple(subjects.all_capacity(tier) for tier in Tier)
+
+
+GATEWAY_STORAGE = (
+    *storage.reading(Store.KEYS),
+    *storage.reading(Store.SPENDING),
+    storage.writing(Store.SPENDING),
+)
+"""What ``Account.STORE`` serves to the gateways' accounts, so that they share keys and budgets."""
+
+GATEWAY_ACCOUNTS = (Account.EDGE, Account.APP)
 
 
 def _worker(account: Account) -> Grant:
@@ -106,7 +127,7 @@ def _worker(account: Account) -> Grant:
 def _gateway(account: Account) -> Grant:
     return Grant(
         account=account,
-        publish=_DISPATCH,
+        publish=(*_DISPATCH, *(service.subject for service in GATEWAY_STORAGE)),
         subscribe=(*_WATCH, f"{subjects.INFER} {subjects.ROUTERS}", subjects.CANCEL),
         responds=True,
     )
@@ -117,4 +138,15 @@ def _client(account: Account) -> Grant:
         account=account,
         publish=(*_DISPATCH, subjects.INFER, subjects.CANCEL),
         subscribe=_WATCH,
+    )
+
+
+def _admin() -> Grant:
+    stores = (
+        subject for store in Store for subject in (*storage.reading(store), *storage.keeping(store))
+    )
+    return Grant(
+        account=Account.STORE,
+        publish=tuple(service.subject for service in stores),
+        subscribe=(),
     )

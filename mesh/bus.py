@@ -30,11 +30,11 @@ from mesh.background import background
 from mesh.credentials import login_options
 from mesh.errors import (
     BusUnavailable,
-    DeadlineExceeded,
     PayloadTooLarge,
     PermissionDenied,
 )
-from mesh.inbox import Delivery, Handler, Inbox, Status, raise_for_status
+from mesh.exchange import ask
+from mesh.inbox import Delivery, Handler, Headers, Inbox, Status
 
 log = structlog.get_logger("mesh.bus")
 
@@ -121,7 +121,9 @@ class Bus:
         """Bytes that one message may carry."""
         return self._client.max_payload if self._client is not None else 0
 
-    def post(self, subject: str, payload: bytes, reply: str = "") -> None:
+    def post(
+        self, subject: str, payload: bytes, reply: str = "", headers: Headers | None = None
+    ) -> None:
         """Send without waiting: in order, at most once; dropped if the connection is lost.
 
         Raises ``BusUnavailable`` while disconnected and ``PayloadTooLarge``.
@@ -137,7 +139,7 @@ class Bus:
         if client.pending_data_size + len(payload) > self._settings.max_backlog:
             self.dropped += 1
             raise BusUnavailable("the broker does not take messages fast enough; retry")
-        _publish(client, subject, payload, reply)
+        _publish(client, subject, payload, reply, headers)
 
     def open_inbox(self, handler: Handler) -> Inbox:
         """Return a new private inbox whose deliveries go to ``handler``."""
@@ -151,21 +153,7 @@ class Bus:
         Raises ``NoResponders``, ``PermissionDenied``, ``BusUnavailable``, ``PayloadTooLarge``, or
         ``DeadlineExceeded`` after ``timeout`` seconds.
         """
-        answer: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
-
-        def settle(delivery: Delivery) -> None:
-            if not answer.done():
-                answer.set_result(delivery)
-
-        with self.open_inbox(settle) as inbox:
-            inbox.ask(subject, payload)
-            try:
-                async with asyncio.timeout(timeout):
-                    delivery = await answer
-            except TimeoutError:
-                raise DeadlineExceeded(f"no answer on {subject} within {timeout:g} s") from None
-        raise_for_status(delivery, subject)
-        return delivery.payload
+        return (await ask(self, subject, payload, timeout=timeout)).payload
 
     async def subscribe(self, subject: str, handler: Handler, queue: str = "") -> Subscription:
         """Call ``handler`` with every delivery on a subject until the subscription is closed."""
@@ -304,7 +292,7 @@ class Bus:
         if headers is not None and headers.get("Status") == "503":
             inbox.handler(Delivery(subject, status=Status.NO_RESPONDERS))
         else:
-            inbox.handler(Delivery(subject, message.data, message.reply))
+            inbox.handler(Delivery(subject, message.data, message.reply, headers=headers))
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
@@ -337,13 +325,17 @@ class Bus:
             inbox.handler(Delivery(inbox.subject, status=Status.DISCONNECTED))
 
 
-def _publish(client: Client, subject: str, payload: bytes, reply: str) -> None:
+def _publish(
+    client: Client, subject: str, payload: bytes, reply: str, headers: Headers | None
+) -> None:
     """Run nats-py's ``publish`` here and now, without a task that would cost every message a turn.
 
     On a connected client it only appends to the client's buffer and never waits: the one place
     where it could, a full queue of flushes, needs 1,024 of them and there is never more than one.
     """
-    publishing = client.publish(subject, payload, reply=reply)
+    publishing = client.publish(
+        subject, payload, reply=reply, headers=dict(headers) if headers else None
+    )
     try:
         publishing.send(None)
     except StopIteration:

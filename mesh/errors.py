@@ -32,10 +32,13 @@
     │   ├── UpstreamAuth
     │   ├── UpstreamTimeout
     │   └── UpstreamMalformed
-    └── BusError
-        ├── PermissionDenied
-        ├── NoResponders
-        └── BusUnavailable
+    ├── BusError
+    │   ├── PermissionDenied
+    │   ├── NoResponders
+    │   └── BusUnavailable
+    └── StoreError                 what is stored at the broker
+        ├── StoreFull
+        └── Conflict
 
 The code travels on the wire; ``from_code`` turns it back into the exception. Nothing ever matches
 on message text.
@@ -251,6 +254,24 @@ class NoResponders(BusError):
 
 class BusUnavailable(BusError):
     """There is no connection to the broker."""
+
+
+class StoreError(MeshError):
+    """The broker stores nothing: JetStream is off there, or what is asked for was never made."""
+
+    code = FailureCode.STORE_UNAVAILABLE
+
+
+class StoreFull(StoreError):
+    """There is no room left at the broker for what should be stored."""
+
+    code = FailureCode.STORE_FULL
+
+
+class Conflict(StoreError):
+    """Somebody else has changed the entry meanwhile, or made it first."""
+
+    code = FailureCode.CONFLICT
 
 
 def _leaves(kind: type[MeshError]) -> list[type[MeshError]]:

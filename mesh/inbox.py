@@ -1,6 +1,6 @@
 """What arrives on the bus, and the private inboxes to which replies come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from types import TracebackType
 from typing import Protocol, Self
@@ -26,16 +26,28 @@ class Delivery(msgspec.Struct, gc=False):
     payload: bytes = b""
     reply: str = ""
     status: Status = Status.MESSAGE
+    headers: Mapping[str, str] | None = None
+
+    @property
+    def arrived(self) -> bool:
+        """Whether this is a message, not the news that none will come."""
+        return self.status is Status.MESSAGE
 
 
 Handler = Callable[[Delivery], None]
+Headers = Mapping[str, str]
 
 
 class Switchboard(Protocol):
     """The connection as an inbox sees it."""
 
-    def post(self, subject: str, payload: bytes, reply: str = "") -> None:
+    def post(
+        self, subject: str, payload: bytes, reply: str = "", headers: Headers | None = None
+    ) -> None:
         """Send a message."""
+
+    def open_inbox(self, handler: Handler) -> "Inbox":
+        """Return a new private inbox."""
 
     def drop_inbox(self, token: str) -> None:
         """Let replies to an inbox land nowhere."""
@@ -52,10 +64,10 @@ class Inbox:
         self.asked = ""
         """Where the last request went: the broker denies it by this name."""
 
-    def ask(self, subject: str, payload: bytes) -> None:
+    def ask(self, subject: str, payload: bytes, headers: Headers | None = None) -> None:
         """Send a request whose replies come to this inbox (raises as ``Bus.post``)."""
         self.asked = subject
-        self._bus.post(subject, payload, self.subject)
+        self._bus.post(subject, payload, self.subject, headers)
 
     def close(self) -> None:
         """Let later replies land nowhere."""

@@ -61,3 +61,23 @@ def roll_call(tier: Tier) -> str:
 def is_reply(subject: str) -> bool:
     """Tell whether a worker may answer here: a private inbox, or one mapped between accounts."""
     return subject.startswith((INBOX_PREFIX, MAPPED_REPLY_PREFIX))
+
+
+def bucket_stream(bucket: str) -> str:
+    """Return the name of the JetStream stream behind a bucket, as all NATS clients call it."""
+    return f"KV_{bucket}"
+
+
+def bucket_entry(bucket: str, key: str) -> str:
+    """Return the subject of one entry of a bucket."""
+    return f"$KV.{bucket}.{encode_token(key)}"
+
+
+def bucket_entries(bucket: str) -> str:
+    """Return the wildcard over the entries of a bucket."""
+    return f"$KV.{bucket}.>"
+
+
+def stream_api(operation: str, stream: str) -> str:
+    """Return where JetStream takes an operation (STREAM.INFO, DIRECT.GET, …) on a stream."""
+    return f"$JS.API.{operation}.{stream}"

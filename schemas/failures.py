@@ -38,6 +38,10 @@ class FailureCode(StrEnum):
     PERMISSION_DENIED = "permission_denied"
     NO_RESPONDERS = "no_responders"
     BUS_UNAVAILABLE = "bus_unavailable"
+    # What is stored at the broker.
+    STORE_UNAVAILABLE = "store_unavailable"
+    STORE_FULL = "store_full"
+    CONFLICT = "conflict"
     INTERNAL = "internal"
 
 

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from mesh import subjects
-from mesh.accounts import EXPORTED, Account, Role, all_work, grant, inbox_prefix
+from mesh.accounts import (
+    EXPORTED,
+    GATEWAY_ACCOUNTS,
+    GATEWAY_STORAGE,
+    Account,
+    Role,
+    all_work,
+    grant,
+    inbox_prefix,
+)
 from mesh.broker.settings import BrokerSettings
 
 _HEADER = "# The broker of an inference mesh. Rendered anew at every start: edits here are lost.\n"
@@ -78,11 +87,15 @@ def _account(
     }
     match account:
         case Account.EDGE:
-            content |= {"jetstream": "enabled", "exports": _exports(account, settings)}
+            exports = _exports(account, settings)
+            content |= {"jetstream": "enabled", "exports": exports, "imports": _storage_imports()}
         case Account.CLOUD:
             content |= {"exports": _exports(account, settings)}
         case Account.APP:
-            content |= {"imports": [item for source in EXPORTED for item in _imports(source)]}
+            tiers = [item for source in EXPORTED for item in _imports(source)]
+            content |= {"imports": [*tiers, *_storage_imports()]}
+        case Account.STORE:
+            content |= {"jetstream": "enabled", "exports": _storage_exports()}
         case Account.SYS:
             pass
     return content
@@ -116,6 +129,21 @@ def _imports(source: Account) -> list[dict[str, Any]]:
     work = {"account": source, "subject": all_work(EXPORTED[source])}
     adverts = {"account": source, "subject": subjects.all_capacity(EXPORTED[source])}
     return [{"service": work}, {"stream": adverts}]
+
+
+def _storage_exports() -> list[dict[str, Any]]:
+    exports = []
+    for service in GATEWAY_STORAGE:
+        answers = {"response_type": "stream"} if service.many else {}
+        exports.append({"service": service.subject, "accounts": GATEWAY_ACCOUNTS, **answers})
+    return exports
+
+
+def _storage_imports() -> list[dict[str, Any]]:
+    return [
+        {"service": {"account": Account.STORE, "subject": service.subject}}
+        for service in GATEWAY_STORAGE
+    ]
 
 
 def _duration(seconds: float) -> str:

@@ -8,10 +8,14 @@ import anyio
 import nkeys
 import pytest
 
-from mesh import subjects
+from mesh import storage, subjects
 from mesh.accounts import Role, all_work, inbox_prefix
 from mesh.broker import BrokerSettings, open_keys, running_broker
+from mesh.buckets import Bucket, BucketSettings
+from mesh.errors import PermissionDenied
+from mesh.storage import Store
 from schemas.fleet import Tier
+from tests.support.mesh import bus_of
 from tests.support.natsclient import settle, signed_in
 
 WORKERS = (Role.EDGE_WORKER, Role.CLOUD_WORKER)
@@ -24,15 +28,27 @@ ASK = [subjects.INFER, subjects.CANCEL]
 INBOXES = [f"{inbox_prefix(role)}.guessed" for role in Role]
 SERVER = ["$JS.API.INFO", "$SYS.REQ.SERVER.PING", "$KV.bucket.key", "_R_.guessed.reply", "any"]
 
+READING = [
+    service.subject.replace(">", "key") for store in Store for service in storage.reading(store)
+]
+KEEPING = [
+    service.subject.replace(">", "key") for store in Store for service in storage.keeping(store)
+]
+STORED = [*READING, *KEEPING]
+NOT_A_GATEWAYS = [
+    subject for subject in KEEPING if subject != subjects.bucket_entry(Store.SPENDING, "key")
+]
+
 MAY_NOT_PUBLISH: dict[Role, list[str]] = {
-    Role.SYS: [*ADVERTS, *WORK, *ASK, "$SYS.ACCOUNT.APP.CONNECT", *INBOXES],
-    Role.EDGE_WORKER: [ADVERTS[1], *WORK, *ASK, *SERVER, *INBOXES],
-    Role.CLOUD_WORKER: [ADVERTS[0], *WORK, *ASK, *SERVER, *INBOXES],
-    **{role: [*ADVERTS, *ASK, *SERVER, *INBOXES] for role in GATEWAYS},
-    **{role: [*ADVERTS, *SERVER, *INBOXES] for role in CLIENTS},
+    Role.SYS: [*ADVERTS, *WORK, *ASK, "$SYS.ACCOUNT.APP.CONNECT", *STORED, *INBOXES],
+    Role.EDGE_WORKER: [ADVERTS[1], *WORK, *ASK, *STORED, *SERVER, *INBOXES],
+    Role.CLOUD_WORKER: [ADVERTS[0], *WORK, *ASK, *STORED, *SERVER, *INBOXES],
+    **{role: [*ADVERTS, *ASK, *NOT_A_GATEWAYS, *SERVER, *INBOXES] for role in GATEWAYS},
+    **{role: [*ADVERTS, *STORED, *SERVER, *INBOXES] for role in CLIENTS},
+    Role.ADMIN: [*ADVERTS, *WORK, *ASK, *SERVER, *INBOXES],
 }
 
-WILDCARDS = [">", "*.>", "mesh.>", "_INBOX.>", "_R_.>", "$SYS.>", "$JS.>"]
+WILDCARDS = [">", "*.>", "mesh.>", "_INBOX.>", "_R_.>", "$SYS.>", "$JS.>", "$KV.>"]
 
 MAY_NOT_SUBSCRIBE: dict[Role, list[str]] = {
     Role.SYS: [subjects.INFER, all_work(Tier.EDGE), ">", "_R_.>"],
@@ -40,6 +56,7 @@ MAY_NOT_SUBSCRIBE: dict[Role, list[str]] = {
     Role.CLOUD_WORKER: [*WILDCARDS, all_work(Tier.EDGE), *ASK, subjects.all_capacity(Tier.CLOUD)],
     **{role: [*WILDCARDS, subjects.INFER, *map(all_work, Tier)] for role in GATEWAYS},
     **{role: [*WILDCARDS, *ASK, *map(all_work, Tier)] for role in CLIENTS},
+    Role.ADMIN: [*WILDCARDS, *ASK, *map(all_work, Tier), *map(subjects.all_capacity, Tier)],
 }
 
 
@@ -124,3 +141,42 @@ async def test_strangers_stay_outside(tmp_path: Path) -> None:
         hello = {"nkey": stranger.public_key.decode(), "sig": signature.rstrip("=")}
         await line.send(f"CONNECT {json.dumps(hello)}\r\nPING\r\n".encode())
         assert await line.receive() == b"-ERR 'Authorization Violation'\r\n"
+
+
+@pytest.mark.parametrize("role", GATEWAYS)
+async def test_no_reply_subject_writes_a_key(tmp_path: Path, role: Role) -> None:
+    """A gateway that has the broker answer to the subject of a key stores nothing there."""
+    smuggled = subjects.bucket_entry(Store.KEYS, "smuggled")
+    spent = subjects.bucket_entry(Store.SPENDING, "payload")
+    direct = subjects.stream_api("DIRECT.GET", subjects.bucket_stream(Store.SPENDING))
+    async with (
+        running_broker(BrokerSettings(state=tmp_path, port=0)) as broker,
+        bus_of(broker, Role.ADMIN) as admin,
+        signed_in(broker, role) as gateway,
+    ):
+        keys = Bucket(admin, BucketSettings(name=Store.KEYS))
+        await keys.ensure()
+        await Bucket(admin, BucketSettings(name=Store.SPENDING)).ensure()
+        await gateway.request(spent, b"a key of my own", timeout=5)
+        await gateway.publish(f"{direct}.{spent}", reply=smuggled)
+        await gateway.publish(spent, reply=smuggled)
+        await gateway.request(f"{direct}.{spent}", timeout=5)
+        await keys.put("honest", b"")
+        assert list(await keys.entries()) == ["honest"]
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_only_gateways_and_the_admin_reach_what_is_stored(tmp_path: Path, role: Role) -> None:
+    """The server answers nobody else about the keys, not even that there are any."""
+    async with (
+        running_broker(BrokerSettings(state=tmp_path, port=0)) as broker,
+        bus_of(broker, Role.ADMIN) as admin,
+        bus_of(broker, role) as bus,
+    ):
+        settings = BucketSettings(name=Store.KEYS)
+        await Bucket(admin, settings).ensure()
+        if role in {*GATEWAYS, Role.ADMIN}:
+            assert await Bucket(bus, settings).entries() == {}
+        else:
+            with pytest.raises(PermissionDenied):
+                await Bucket(bus, settings).entries()

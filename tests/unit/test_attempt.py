@@ -8,7 +8,7 @@ from mesh import errors
 from mesh.attempt import ACCEPT_WITHIN, LOST_AFTER, MAX_UNREAD, OVERTIME, Attempt
 from mesh.bus import Bus
 from mesh.fleet import Fleet
-from mesh.inbox import Delivery, Handler, Inbox, Status
+from mesh.inbox import Delivery, Handler, Headers, Inbox, Status
 from schemas.failures import FailureCode
 from schemas.fleet import Tier
 from schemas.frames import Accepted, Beat, Delta, Done, Failed, Frame, encode_frame
@@ -28,7 +28,9 @@ class Line:
         self.handlers.append(handler)
         return Inbox(self, "t", "_INBOX_gateway.t", handler)
 
-    def post(self, subject: str, payload: bytes, reply: str = "") -> None:
+    def post(
+        self, subject: str, payload: bytes, reply: str = "", headers: Headers | None = None
+    ) -> None:
         self.posted.append(subject)
 
     def drop_inbox(self, token: str) -> None: ...

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mesh.accounts import Account, Role, grant, inbox_prefix
+from mesh.accounts import GATEWAY_STORAGE, Account, Role, grant, inbox_prefix
 from mesh.broker import BrokerError, BrokerSettings, Place, render
 
 KEYS = {role: f"U{role.name}" for role in Role}
@@ -55,13 +55,20 @@ def test_every_role_is_one_user() -> None:
         assert KEYS[role] in users(grant(role).account)
 
 
-def test_only_app_imports() -> None:
-    """The edge account reaches nothing outside itself; APP reaches both tiers."""
-    accounts = parsed()["accounts"]
-    assert [name for name in accounts if "imports" in accounts[name]] == [Account.APP]
-    assert {
-        item["account"] for entry in accounts[Account.APP]["imports"] for item in entry.values()
-    } == {Account.EDGE, Account.CLOUD}
+def imports(account: Account) -> set[tuple[str, str]]:
+    """Return what an account imports, each with the account it comes from."""
+    entries = parsed()["accounts"][account].get("imports", [])
+    return {(item["account"], item["subject"]) for entry in entries for item in entry.values()}
+
+
+STORAGE = {(Account.STORE, service.subject) for service in GATEWAY_STORAGE}
+
+
+def test_only_app_imports_work() -> None:
+    """The edge imports nothing but storage, the cloud nothing at all; APP reaches both tiers."""
+    assert imports(Account.EDGE) == STORAGE
+    assert {account for account, _ in imports(Account.APP) - STORAGE} == {"EDGE", "CLOUD"}
+    assert not imports(Account.CLOUD) | imports(Account.STORE) | imports(Account.SYS)
 
 
 @pytest.mark.parametrize("account", [Account.EDGE, Account.CLOUD])
@@ -70,6 +77,14 @@ def test_exports_are_for_app_alone(account: Account) -> None:
     work, adverts = parsed()["accounts"][account]["exports"]
     assert work["accounts"] == adverts["accounts"] == [Account.APP]
     assert work["response_type"] == "stream"
+
+
+def test_storage_is_for_gateways_alone() -> None:
+    """What gateways do with the store is exported to their accounts, subject by subject."""
+    exports = parsed()["accounts"][Account.STORE]["exports"]
+    assert [export["service"] for export in exports] == [s.subject for s in GATEWAY_STORAGE]
+    assert all(set(export["accounts"]) == {Account.EDGE, Account.APP} for export in exports)
+    assert not any("STREAM" in export["service"] for export in exports)
 
 
 @pytest.mark.parametrize("role", Role)

@@ -1,0 +1,65 @@
+"""Questions on the bus: with one answer, and with many."""
+
+import asyncio
+from collections.abc import Callable
+
+from mesh.errors import DeadlineExceeded
+from mesh.inbox import Delivery, Headers, Switchboard, raise_for_status
+
+
+async def ask(
+    bus: Switchboard,
+    subject: str,
+    payload: bytes,
+    *,
+    timeout: float,
+    headers: Headers | None = None,
+) -> Delivery:
+    """Send a request and return the first reply.
+
+    Raises ``NoResponders``, ``PermissionDenied``, ``BusUnavailable``, ``PayloadTooLarge``, or
+    ``DeadlineExceeded`` after ``timeout`` seconds.
+    """
+    replies = await _exchange(bus, subject, payload, lambda _: True, timeout, headers)
+    return replies[-1]
+
+
+async def ask_for_many(
+    bus: Switchboard,
+    subject: str,
+    payload: bytes,
+    *,
+    is_last: Callable[[Delivery], bool],
+    timeout: float,
+) -> list[Delivery]:
+    """Send a request and return its replies up to the last (raises as ``ask``)."""
+    return await _exchange(bus, subject, payload, is_last, timeout, None)
+
+
+async def _exchange(
+    bus: Switchboard,
+    subject: str,
+    payload: bytes,
+    is_last: Callable[[Delivery], bool],
+    timeout: float,
+    headers: Headers | None,
+) -> list[Delivery]:
+    replies: list[Delivery] = []
+    complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def take(delivery: Delivery) -> None:
+        if not complete.done():
+            replies.append(delivery)
+            # A mishap carries no answer, and nothing comes after it.
+            if not delivery.arrived or is_last(delivery):
+                complete.set_result(None)
+
+    with bus.open_inbox(take) as inbox:
+        inbox.ask(subject, payload, headers)
+        try:
+            async with asyncio.timeout(timeout):
+                await complete
+        except TimeoutError:
+            raise DeadlineExceeded(f"no answer on {subject} within {timeout:g} s") from None
+    raise_for_status(replies[-1], subject)
+    return replies

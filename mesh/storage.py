@@ -1,0 +1,59 @@
+"""What the broker stores for the mesh, and the subjects by which that is reached.
+
+JetStream runs in one account. Its interface is ordinary requests, so another account gets at a
+store by importing the subjects named here, and at nothing else that is stored.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mesh import subjects
+
+
+class Store(StrEnum):
+    """A bucket of the mesh (see ``mesh.buckets``)."""
+
+    KEYS = "mesh_keys"
+    """API keys, as digests."""
+    SPENDING = "mesh_spending"
+    """What API keys have spent in the cloud today."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A subject on which the broker answers; ``many``: with several messages."""
+
+    subject: str
+    many: bool = False
+
+
+def reading(store: str) -> tuple[Service, ...]:
+    """Return what reading a bucket takes: single entries, and whatever is asked for by a query.
+
+    All of it is answered inside the account that has the bucket. ``$JS.API.STREAM.INFO`` could not
+    be imported: where JetStream is off, the server itself answers that, and says that it is off.
+    """
+    direct = subjects.stream_api("DIRECT.GET", subjects.bucket_stream(store))
+    return (
+        Service(f"{direct}.{subjects.bucket_entries(store)}"),
+        Service(direct, many=True),
+    )
+
+
+def writing(store: str) -> Service:
+    """Return what changing the entries of a bucket takes."""
+    return Service(subjects.bucket_entries(store))
+
+
+def keeping(store: str) -> tuple[Service, ...]:
+    """Return what making, configuring and filling a bucket takes.
+
+    Whoever may configure a stream may have it record any subject of its account.
+    """
+    stream = subjects.bucket_stream(store)
+    return (
+        Service(subjects.stream_api("STREAM.INFO", stream)),
+        Service(subjects.stream_api("STREAM.CREATE", stream)),
+        Service(subjects.stream_api("STREAM.UPDATE", stream)),
+        writing(store),
+    )
