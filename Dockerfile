@@ -34,4 +34,4 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
 ENTRYPOINT ["mesh"]
-CMD ["up", "--http=0.0.0.0:8080", "--nats-listen=0.0.0.0:4222", "--model=/models/spark.gguf"]
+CMD ["up", "--http=0.0.0.0:8080", "--no-open", "--nats-listen=0.0.0.0:4222", "--model=/models/spark.gguf"]

@@ -19,8 +19,9 @@ from cli.options import (
 from cli.readiness import Announcer
 from gateway.aliases import Aliases
 from gateway.app import build_app, serving
-from gateway.auth import ApiKey
+from gateway.auth import ApiKey, Gatekeeper
 from gateway.headers import limit_policy
+from gateway.keyring import Keyring
 from gateway.problems import Forbidden
 from gateway.settings import GatewaySettings
 from mesh.accounts import Role
@@ -31,7 +32,7 @@ from mesh.fleet import Fleet
 from mesh.placement import Limits
 from mesh.router import Router, RouterSettings
 from mesh.service import InferService
-from mesh.settings import Address, is_loopback
+from mesh.settings import Address
 from schemas.inference import Policy
 
 log = structlog.get_logger("mesh.gateway")
@@ -58,6 +59,7 @@ def _settings(options: GatewayOptions, life: LifeOptions) -> GatewaySettings:
         port=options.http.port,
         aliases=Aliases.parse(options.model_alias),
         keys=_keys(options.api_keys),
+        open=options.open,
         policy=options.policy,
         default_deadline_ms=options.default_deadline_ms,
         drain_timeout=life.drain_timeout,
@@ -105,17 +107,29 @@ async def _serve(
     stop: Stop,
 ) -> None:
     await check_listener("--http", Address(settings.host, settings.port))
-    if not (settings.keys or is_loopback(settings.host)):
-        log.warning("gateway.open", host=settings.host, advice="anybody may ask: give --api-keys")
-    async with connect(way) as bus:
+    gatekeeper = Gatekeeper(settings.keys, open=settings.is_open)
+    async with connect(way) as bus, background(Keyring(bus, gatekeeper).run):
+        _check_keys(settings, gatekeeper)
         fleet = Fleet()
         router = Router(bus, fleet, routing)
         service = InferService(bus, router, functools.partial(_cap, settings.policy))
-        app = build_app(router, fleet, settings)
+        app = build_app(router, fleet, settings, gatekeeper)
         async with background(router.run, service.run), serving(app, settings) as address:
             announcer.ready(address.url, f"{address.host}:{address.port}")
             await stop.asked.wait()
             announcer.stopping()
+
+
+def _check_keys(settings: GatewaySettings, gatekeeper: Gatekeeper) -> None:
+    """Raise ``UsageError`` rather than let other machines in without anybody having said so."""
+    if gatekeeper.has_keys or settings.is_open or settings.open is not None:
+        return
+    where = Address(settings.host, settings.port)
+    raise UsageError(
+        f"--http {where}: other machines could ask without an API key, since there is none: make "
+        "one with `mesh keys create` while the mesh runs on loopback, or with --no-open, which "
+        "refuses everybody until then; give --api-keys FILE; or say --open to let everybody in"
+    )
 
 
 def _cap(limit: Policy, asked: Policy) -> Policy:

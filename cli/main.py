@@ -33,6 +33,7 @@ COMMANDS = {
     "cloud": "Run a cloud worker: the fallback behind an OpenAI-compatible upstream.",
     "nodes": "List the workers of the mesh.",
     "models": "List the models of the mesh; have one loaded or unloaded.",
+    "keys": "List the API keys of the mesh; create or revoke one.",
     "chat": "Talk to a model of the mesh.",
     "doctor": "Check this machine and the mesh, and say what to do.",
 }

@@ -183,7 +183,9 @@ class GatewayOptions:
     max_wait: NonNegativeFloat = 5.0
     """Seconds to wait for the edge before the cloud is asked; at most a quarter of the deadline."""
     api_keys: Path | None = None
-    """File of [TENANT=]KEY[@POLICY] lines, KEY plain or sha256:HEX; default: anybody may ask."""
+    """File of [TENANT=]KEY[@POLICY] lines, KEY plain or sha256:HEX, beside those of `mesh keys`."""
+    open: bool | None = None
+    """Whether anybody may ask while no key exists; default: only where no other machine can."""
 
 
 @group("Upstream")

@@ -132,5 +132,5 @@ def _usage(plan: Plan, broker: Broker, base_url: str, settings: BrokerSettings) 
         nats=f"nats://{lan_address(Address(settings.host, broker.port))}",
         creds=broker.creds(Role.EDGE_WORKER),
         reachable=not is_loopback(settings.host),
-        open=plan.gateway.api_keys is None,
+        open=plan.gateway.api_keys is None and plan.gateway.open is not False,
     )

@@ -40,9 +40,17 @@ class Address(NamedTuple):
         return f"http://{host}:{self.port}/v1"
 
 
-def build_app(router: Router, fleet: Fleet, settings: GatewaySettings) -> web.Application:
-    """Return the application; it is run by ``serve``, which owns limits and error pages."""
-    gatekeeper = Gatekeeper(settings.keys)
+def build_app(
+    router: Router,
+    fleet: Fleet,
+    settings: GatewaySettings,
+    gatekeeper: Gatekeeper | None = None,
+) -> web.Application:
+    """Return the application; it is run by ``serve``, which owns limits and error pages.
+
+    ``gatekeeper``: one that follows the keys of the mesh; default: one for the settings' keys.
+    """
+    gatekeeper = gatekeeper or Gatekeeper(settings.keys, open=settings.is_open)
     metrics = Metrics(fleet)
     house = House(
         router=router,

@@ -53,7 +53,7 @@ class ModelsEndpoint:
         for summary in self._fleet.models():
             in_edge = summary.edge and limit is not Policy.CLOUD_ONLY
             in_cloud = summary.cloud and limit is not Policy.EDGE_ONLY
-            if in_edge or in_cloud:
+            if (in_edge or in_cloud) and caller.may_use(summary.name):
                 yield summary
 
     def _model(self, name: str, summary: ModelSummary) -> Model:

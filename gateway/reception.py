@@ -22,7 +22,7 @@ from gateway.record import Journal, Record
 from gateway.settings import GatewaySettings
 from gateway.translate import Terms
 from mesh.answer import Answer
-from mesh.errors import MeshError
+from mesh.errors import MeshError, ModelNotFound
 from mesh.fleet import Fleet
 from mesh.router import Router
 from schemas.inference import Completion, InferRequest
@@ -90,6 +90,8 @@ class Reception(Generic[B]):
         raw = await read_body(request, limit=settings.max_body, timeout=settings.body_timeout)
         body = self._decoder.decode(raw)
         record.model = settings.aliases.resolve(body.model, self._house.fleet.remembers)
+        if not caller.may_use(record.model):
+            raise ModelNotFound(f"no worker serves the model {body.model!r}", param="model")
         terms = Terms(
             id=record.id,
             model=record.model,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from gateway.aliases import Aliases
 from gateway.auth import ApiKey
+from mesh.settings import is_loopback
 from schemas.inference import Policy
 
 MEBIBYTE = 1024 * 1024
@@ -19,7 +20,10 @@ class GatewaySettings:
     aliases: Aliases = field(default_factory=Aliases)
     """Model names of applications, and the models that answer for them."""
     keys: tuple[ApiKey, ...] = ()
-    """Who may ask; empty admits everybody as the tenant ``default``."""
+    """Who may ask, besides the holders of keys in the bucket."""
+    open: bool | None = None
+    """Whether everybody may ask, as the tenant ``default``, while there are no keys; ``None``: on
+    loopback, and elsewhere the gateway does not start."""
     policy: Policy = Policy.EDGE_FIRST
     """The widest policy any request gets: ``edge-first`` allows all."""
     default_deadline_ms: int = 600_000
@@ -40,3 +44,8 @@ class GatewaySettings:
     """A silent stream gets a comment this often, which keeps proxies from cutting it."""
     drain_timeout: float = 30.0
     """How long running requests may take to finish when the gateway stops."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may ask while there are no keys."""
+        return is_loopback(self.host) if self.open is None else self.open

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import msgspec
 
 from mesh import jetstream, subjects
-from mesh.errors import Conflict, DeadlineExceeded, NoResponders, StoreError
+from mesh.errors import (
+    BusUnavailable,
+    Conflict,
+    DeadlineExceeded,
+    MeshError,
+    NoResponders,
+    StoreError,
+)
 from mesh.exchange import ask, ask_for_many
 from mesh.inbox import Delivery, Headers, Switchboard
 from mesh.jetstream import DirectGet, LastGet, Reply, StreamConfig, checked, read_reply
@@ -189,9 +196,10 @@ class Bucket:
         except (NoResponders, DeadlineExceeded) as error:
             raise self._unserved(error) from None
 
-    def _unserved(self, error: NoResponders | DeadlineExceeded) -> StoreError:
+    def _unserved(self, error: NoResponders | DeadlineExceeded) -> MeshError:
+        """Tell a bucket that is not there from a broker that does not answer."""
         if isinstance(error, DeadlineExceeded):
-            return StoreError(f"{self._what}: {error.message}")
+            return BusUnavailable(f"{self._what}: {error.message}")
         return StoreError(f"{self._what} does not exist, or JetStream is off at this broker")
 
     def _enter(self, entries: dict[str, Entry], delivery: Delivery) -> int:

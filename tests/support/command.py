@@ -126,13 +126,15 @@ class Up:
 
 
 @asynccontextmanager
-async def running_up(home: Path, *flags: str, **variables: str) -> AsyncIterator[Up]:
+async def running_up(
+    home: Path, *flags: str, http: str = "127.0.0.1:0", **variables: str
+) -> AsyncIterator[Up]:
     """Run ``mesh up`` with the scripted engine on free ports, ready to be asked."""
     state = home / "state"
     words = (
         "up",
         "--engine=scripted",
-        "--http=127.0.0.1:0",
+        f"--http={http}",
         "--nats-listen=127.0.0.1:0",
         f"--state={state}",
         *flags,

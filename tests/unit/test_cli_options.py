@@ -1,11 +1,13 @@
 """Where a command's settings come from, and how mistakes in them are told."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.engines import model_files
+from cli.keys import KeyOptions
 from cli.main import COMMANDS, build_app, main
 from cli.options import (
     EngineOptions,
@@ -14,6 +16,7 @@ from cli.options import (
     UsageError,
     WorkerOptions,
     arguments,
+    flag,
     keys,
 )
 from mesh.settings import Address, memory_size
@@ -132,8 +135,9 @@ def test_a_mistake_in_the_file_names_the_file(
 def test_every_setting_may_stand_at_the_top_of_the_file(command: str) -> None:
     """The list of known keys has not forgotten an option of any command."""
     found = build_app()[command].assemble_argument_collection()
-    settings = {flag.name.removeprefix("--") for flag in found if flag.name.startswith("--")}
-    assert settings - keys() <= {"watch", "on", "print-config"}  # what to do this once, no settings
+    settings = {each.name.removeprefix("--") for each in found if each.name.startswith("--")}
+    this_once = {"watch", "on", "print-config"} | {flag(option) for option in fields(KeyOptions)}
+    assert settings - keys() <= this_once
 
 
 def test_options_survive_the_way_to_another_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,14 @@
 """API keys."""
 
+from typing import Any
+
 import pytest
 
-from gateway.auth import ApiKey, Caller, Gatekeeper, digest
+from gateway.auth import ApiKey, Caller, Gatekeeper, StoredKeys
 from gateway.problems import Unauthorized
+from mesh.keys import digest
 from schemas.inference import Policy
+from schemas.keys import KeyRecord
 
 
 @pytest.mark.parametrize(
@@ -59,3 +63,46 @@ def test_a_missing_or_unknown_key_is_unauthorized(header: str | None) -> None:
 def test_without_keys_everybody_is_welcome() -> None:
     """A gateway without keys takes any or none."""
     assert Gatekeeper([]).identify(None) == Gatekeeper([]).identify("Bearer x") == Caller()
+
+
+def stored(**fields: Any) -> StoredKeys:
+    """Return what the gatekeeper learns of one key, ``mesh-1``."""
+    caller = Caller.of(KeyRecord(id="key_1", digest=digest("mesh-1"), **fields))
+    return StoredKeys(callers={digest("mesh-1"): caller}, required=True)
+
+
+def test_stored_keys_work_beside_those_of_the_file() -> None:
+    """A key from the bucket and one from the settings both lead to their tenants."""
+    gatekeeper = Gatekeeper([ApiKey.parse("acme=sk-1")])
+    gatekeeper.learn(stored(tenant="beta", models=("m",)))
+
+    assert gatekeeper.identify("Bearer sk-1") == Caller(tenant="acme")
+    beta = gatekeeper.identify("Bearer mesh-1")
+    assert (beta.tenant, beta.key) == ("beta", "key_1")
+    assert (beta.may_use("m"), beta.may_use("n")) == (True, False)
+
+
+def test_an_expired_key_is_refused() -> None:
+    """A key is good until the second it expires."""
+    now = [99.9]
+    gatekeeper = Gatekeeper([], wall_clock=lambda: now[0])
+    gatekeeper.learn(stored(expires=100.0))
+    assert gatekeeper.identify("Bearer mesh-1").key == "key_1"
+    now[0] = 100.0
+    with pytest.raises(Unauthorized, match="expired"):
+        gatekeeper.identify("Bearer mesh-1")
+
+
+def test_revoking_the_last_key_opens_nothing() -> None:
+    """Once there has been a key, a gateway without any lets nobody in."""
+    gatekeeper = Gatekeeper([])
+    gatekeeper.learn(StoredKeys(required=True))
+    for header in (None, "Bearer mesh-1"):
+        with pytest.raises(Unauthorized):
+            gatekeeper.identify(header)
+
+
+def test_a_closed_gateway_without_keys_lets_nobody_in() -> None:
+    """Where it is not open, having no keys yet means that nobody may ask."""
+    with pytest.raises(Unauthorized):
+        Gatekeeper([], open=False).identify(None)

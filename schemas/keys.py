@@ -1,0 +1,25 @@
+"""API keys as they are stored: what a key is allowed, and the digest it is recognised by."""
+
+from schemas.inference import Policy
+from schemas.wire import Message
+
+
+class KeyRecord(Message, frozen=True, kw_only=True):
+    """One API key, without the key.
+
+    digest: SHA-256 of the key, in hexadecimal. created, expires: seconds since the epoch, ``None``
+    for never. policy: the widest its requests may ask for. models: the only ones it may use, empty
+    for all. requests_per_minute, tokens_per_minute, cloud_usd_per_day: ``None`` for no limit.
+    """
+
+    id: str
+    digest: str
+    tenant: str = "default"
+    name: str = ""
+    created: float = 0.0
+    expires: float | None = None
+    policy: Policy = Policy.EDGE_FIRST
+    models: tuple[str, ...] = ()
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    cloud_usd_per_day: float | None = None

@@ -1,0 +1,84 @@
+"""Gateways that follow the keys of a real broker, and keys to try them with."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import openai
+
+from gateway.app import build_app, serving
+from gateway.auth import Gatekeeper
+from gateway.keyring import Keyring
+from gateway.problems import Unauthorized
+from gateway.settings import GatewaySettings
+from mesh.accounts import Role
+from mesh.background import background
+from mesh.broker import Broker
+from mesh.fleet import Fleet
+from mesh.keys import KeyStore, digest, new_id, new_key
+from mesh.router import Router
+from schemas.keys import KeyRecord
+from tests.support.mesh import bus_of
+from tests.support.wait import until
+
+
+@dataclass(frozen=True)
+class Door:
+    """A gateway of its own, as clients and tests see it."""
+
+    url: str
+    gatekeeper: Gatekeeper
+    fleet: Fleet
+    clients: AsyncExitStack
+
+    async def client(self, key: str = "none") -> openai.AsyncOpenAI:
+        """Return a client that does not try again by itself; closed with the gateway."""
+        client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+        return await self.clients.enter_async_context(client)
+
+    def knows(self, key: str) -> bool:
+        """Tell whether a key is let in, and for what it is."""
+        try:
+            return bool(self.gatekeeper.identify(f"Bearer {key}").key)
+        except Unauthorized:
+            return False
+
+
+@asynccontextmanager
+async def door_of(
+    broker: Broker,
+    *models: str,
+    role: Role = Role.GATEWAY,
+    settings: GatewaySettings | None = None,
+) -> AsyncIterator[Door]:
+    """Run a gateway with its own connection, once it has heard of ``models``."""
+    settings = replace(settings or GatewaySettings(drain_timeout=1), port=0)
+    gatekeeper = Gatekeeper(settings.keys, open=settings.is_open)
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(bus_of(broker, role))
+        fleet = Fleet()
+        router = Router(bus, fleet)
+        runs = (Keyring(bus, gatekeeper).run, router.run)
+        await stack.enter_async_context(background(*runs))
+        await until(lambda: all(fleet.has(model) for model in models))
+        app = build_app(router, fleet, settings, gatekeeper)
+        address = await stack.enter_async_context(serving(app, settings))
+        clients = await stack.enter_async_context(AsyncExitStack())
+        yield Door(f"http://{address.host}:{address.port}", gatekeeper, fleet, clients)
+
+
+@asynccontextmanager
+async def key_store(broker: Broker) -> AsyncIterator[KeyStore]:
+    """Connect as the admin, with room for keys."""
+    async with bus_of(broker, Role.ADMIN) as bus:
+        store = KeyStore(bus)
+        await store.ensure()
+        yield store
+
+
+async def made(store: KeyStore, **fields: Any) -> tuple[str, str]:
+    """Store a key and return it with its id."""
+    key, key_id = new_key(), new_id()
+    await store.add(KeyRecord(id=key_id, digest=digest(key), **fields))
+    return key, key_id
