@@ -63,7 +63,8 @@ def taken_over(record: JobRecord) -> JobRecord:
 
 def pause(failures: int, jitter: float | None = None) -> float:
     """Return the seconds to wait after so many failures: 1, 2, 4 … 60, less up to a half."""
-    longest = min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
+    doublings = min(failures - 1, 16)
+    longest = min(FIRST_PAUSE * 2.0**doublings, LONGEST_PAUSE)
     share = random.random() if jitter is None else jitter  # noqa: S311 - jitter
     return longest * (0.5 + share / 2)
 

@@ -1,0 +1,281 @@
+"""The runner: pulls jobs for idle slots, executes them, and lets the broker know that it lives.
+
+It has one connection, in one account, and so one work stream: an account of the edge has that of
+edge-only jobs, one that reaches both tiers has the other, and no mistake in here can mix them.
+"""
+
+import asyncio
+import secrets
+from collections import Counter
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup, TaskStatus
+
+from mesh import subjects
+from mesh.bus import Bus
+from mesh.clock import Clock, monotonic
+from mesh.errors import MeshError
+from mesh.fleet import Fleet
+from mesh.inbox import Delivery
+from mesh.jobs import destination
+from mesh.jobs.clock import BrokerClock
+from mesh.jobs.desk import Desk, Storage
+from mesh.jobs.destination import Destination, Standing
+from mesh.jobs.execution import Bench, Execution
+from mesh.jobs.fairness import Lane, Turns
+from mesh.jobs.index import JobIndex
+from mesh.jobs.settings import JobSettings
+from mesh.jobs.slots import idle
+from mesh.jobs.store import JobStore
+from mesh.jobs.streams import ACK_WAIT, Work, WorkStream, parse_lane
+from mesh.router import Router
+from mesh.subjects import JobSide
+from schemas.fleet import Tier
+from schemas.inference import Policy
+from schemas.jobs import JobRecord
+
+log = structlog.get_logger("mesh.jobs")
+
+LOOK_EVERY = 1.0
+"""Seconds between looks at what lies in the stream: news of it may be missed."""
+KEEP_EVERY = ACK_WAIT / 3
+CHECK_EVERY = 1.0
+"""Seconds between looks at whether jobs under way are still wanted."""
+LONGEST_BATCH = 16
+"""Jobs pulled at a time, so that tenants take turns."""
+REST = 1.0
+"""Seconds that a lane is left alone of which nothing may run now."""
+NEWS_AHEAD = 0.02
+"""Seconds by which the news of a message may be ahead of its being stored."""
+SHORT_REST = 0.002
+
+
+class Runner:
+    """Executes the jobs of one side with a router."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        router: Router,
+        fleet: Fleet,
+        side: JobSide,
+        settings: JobSettings | None = None,
+        clock: Clock = monotonic,
+    ) -> None:
+        settings = settings or JobSettings()
+        self.side, self._bus, self._fleet = side, bus, fleet
+        self._settings, self._clock = settings, clock
+        self._stream = WorkStream(bus, side, settings.replicas)
+        self._storage = Storage(
+            bus=bus,
+            store=JobStore(bus, settings.retention),
+            index=JobIndex(bus),
+            # Whoever reaches both tiers may put edge-only work in, and never gets it out again.
+            streams={each: WorkStream(bus, each) for each in JobSide}
+            if side is JobSide.ANY
+            else {side: self._stream},
+            clock=BrokerClock(clock),
+        )
+        self.desk = Desk(self._storage, settings, self.queued)
+        self._bench = Bench(
+            storage=self._storage,
+            stream=self._stream,
+            router=router,
+            desk=self.desk,
+            settings=settings,
+            runner=f"{side}-{secrets.token_hex(6)}",
+            choose=self._choose,
+            clock=clock,
+        )
+        self._turns = Turns()
+        self._resting: dict[Lane, float] = {}
+        self._total = 0
+        self._executions: set[Execution] = set()
+        self._promised: Counter[str] = Counter()
+        """Jobs by model that were pulled and are not dispatched yet: their slots look idle."""
+        self._heard: dict[Lane, float] = {}
+        self._draining = False
+        self.neighbour: Runner | None = None
+        """The runner of the other side, if it lives in this process."""
+        self._wake, self._settled = anyio.Event(), anyio.Event()
+        self._tasks: TaskGroup | None = None
+        fleet.on_change(self._on_room)
+
+    @property
+    def executing(self) -> int:
+        """How many jobs are pulled and not settled."""
+        return len(self._executions)
+
+    def queued(self, side: JobSide) -> int:
+        """Return how many messages lie in a work stream, as far as this runner may know."""
+        if side is self.side:
+            return self._total
+        return self.neighbour.queued(side) if self.neighbour else 0
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Execute jobs until cancelled; what is under way then is left to other runners."""
+        await self._stream.ensure()
+        await self._stream.listen()
+        await self._bus.subscribe(subjects.all_job_work(self.side), self._on_news)
+        await self._look()
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            tasks.start_soon(self._keep_looking)
+            tasks.start_soon(self._keep_leases)
+            tasks.start_soon(self._keep_checking)
+            task_status.started()
+            await self._serve()
+
+    async def drain(self) -> None:
+        """Pull nothing more and wait for what is under way."""
+        self._draining = True
+        while self._executions:
+            self._settled = anyio.Event()
+            await self._settled.wait()
+
+    async def _serve(self) -> None:
+        while True:
+            lane = None if self._is_full() else self._turns.next(self._can_run)
+            if lane is None:
+                self._wake = anyio.Event()
+                await self._wake.wait()
+                continue
+            try:
+                await self._pull(lane)
+            except MeshError as error:
+                log.info("jobs.not_pulled", code=str(error.code))
+                await anyio.sleep(LOOK_EVERY)
+
+    def _is_full(self) -> bool:
+        return self._draining or len(self._executions) >= self._settings.concurrency
+
+    async def _pull(self, lane: Lane) -> None:
+        """Pull a lane's share of the idle slots, and start what comes."""
+        batch = self._share(lane)
+        found = await self._stream.pull(lane, batch)
+        if len(found) < batch:
+            self._leave(lane)
+        for work in found:
+            self._start(work)
+
+    def _leave(self, lane: Lane) -> None:
+        """Take a lane for empty, unless the news of a job may have come before the job."""
+        now = self._clock()
+        if now - self._heard.get(lane, 0.0) > NEWS_AHEAD:
+            self._turns.remove(lane)
+        else:
+            self._resting[lane] = now + SHORT_REST
+            asyncio.get_running_loop().call_later(SHORT_REST, self._rouse)
+
+    def _share(self, lane: Lane) -> int:
+        room = self._settings.concurrency - len(self._executions)
+        return max(1, min(self._room(lane.model), room, LONGEST_BATCH) // max(1, len(self._turns)))
+
+    def _start(self, work: Work) -> None:
+        assert self._tasks is not None, "jobs are pulled only while running"  # noqa: S101
+        execution = Execution(self._bench, work, self._fulfil)
+        self._executions.add(execution)
+        self._promised[work.lane.model] += 1
+        self._tasks.start_soon(self._execute, execution)
+
+    async def _execute(self, execution: Execution) -> None:
+        try:
+            await execution.run()
+        except MeshError as error:
+            # Unsettled: the broker delivers it again when the lease is over.
+            log.warning("job.left", job=execution.work.pointer.id, code=str(error.code))
+        except Exception:
+            log.exception("job.crashed", job=execution.work.pointer.id)
+        finally:
+            self._executions.discard(execution)
+            execution.dispatch()
+            self._settled.set()
+            self._rouse()
+
+    def _fulfil(self, work: Work) -> None:
+        self._promised[work.lane.model] -= 1
+
+    def _can_run(self, lane: Lane) -> bool:
+        if self._resting.get(lane, 0.0) > self._clock():
+            return False
+        return self._room(lane.model) > 0
+
+    def _room(self, model: str) -> int:
+        slots = idle(self._fleet, model, Tier.EDGE)
+        if self.side is JobSide.ANY:
+            slots += idle(self._fleet, model, Tier.CLOUD)
+        return slots - self._promised[model]
+
+    def _choose(self, record: JobRecord) -> Destination | None:
+        """Decide where a job that was pulled goes."""
+        assert record.request is not None, "records are kept with their request"  # noqa: S101
+        model, now = record.request.model, self._storage.clock.now_ms()
+        policy = Policy.EDGE_ONLY if self.side is JobSide.EDGE else record.request.policy
+        standing = Standing(
+            policy=policy,
+            edge_idle=idle(self._fleet, model, Tier.EDGE),
+            cloud_idle=idle(self._fleet, model, Tier.CLOUD),
+            edge_serves=self._fleet.has(model, (Tier.EDGE,)),
+            age=(now - max(record.created_ms, record.due_ms)) / 1000,
+            remaining=None if record.deadline_ms is None else (record.deadline_ms - now) / 1000,
+        )
+        chosen = destination.choose(
+            standing, patience=self._settings.patience, hurry=self._settings.hurry
+        )
+        if chosen is None:
+            lane = Lane(record.priority, record.tenant, model)
+            self._resting[lane] = self._clock() + REST
+        return chosen
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await anyio.sleep(LOOK_EVERY)
+            try:
+                await self._look()
+            except MeshError as error:
+                log.debug("jobs.unseen", code=str(error.code))
+
+    async def _look(self) -> None:
+        backlog = await self._stream.backlog()
+        self._storage.clock.learn(backlog.now_ms)
+        self._total = backlog.total
+        now = self._clock()
+        self._resting = {lane: until for lane, until in self._resting.items() if until > now}
+        self._heard = {lane: at for lane, at in self._heard.items() if now - at <= NEWS_AHEAD}
+        for lane in backlog.lanes:
+            self._turns.add(lane)
+        self._rouse()
+
+    async def _keep_leases(self) -> None:
+        """Tell the broker of everything that is under way."""
+        while True:
+            await anyio.sleep(KEEP_EVERY)
+            try:
+                for execution in self._executions:
+                    self._stream.keep(execution.work)
+            except MeshError as error:
+                log.info("jobs.leases_unkept", code=str(error.code))
+
+    async def _keep_checking(self) -> None:
+        while True:
+            await anyio.sleep(CHECK_EVERY)
+            try:
+                for execution in tuple(self._executions):
+                    await execution.check()
+            except MeshError as error:
+                log.info("jobs.unchecked", code=str(error.code))
+
+    def _on_news(self, delivery: Delivery) -> None:
+        lane = parse_lane(delivery.subject)
+        if lane is not None:
+            self._total += 1
+            self._heard[lane] = self._clock()
+            self._turns.add(lane)
+            self._rouse()
+
+    def _on_room(self, _model: str) -> None:
+        self._rouse()
+
+    def _rouse(self) -> None:
+        self._wake.set()
