@@ -182,6 +182,7 @@ def _runner(account: Account, side: JobSide) -> Grant:
             subjects.stream_api("CONSUMER.MSG.NEXT", f"{stream}.>"),
             f"$JS.ACK.{stream}.>",
             subjects.ALL_JOB_EVENTS,
+            subjects.JOB_ROOM,
         ),
         subscribe=(
             *_WATCH,

@@ -139,6 +139,8 @@ def job_events(tenant: str) -> str:
 
 
 ALL_JOB_EVENTS = f"{JOBS}.events.*.*"
+JOB_ROOM = f"{JOBS}.room"
+"""Where the broker says how much the records of jobs take up."""
 
 
 def job_row(bucket: str, tenant: str, state: str, job: str) -> str:

@@ -24,6 +24,7 @@ from mesh.accounts import (
     inbox_prefix,
 )
 from mesh.broker.settings import BrokerSettings
+from mesh.storage import Store
 
 _HEADER = "# The broker of an inference mesh. Rendered anew at every start: edits here are lost.\n"
 _SERVED = (*GATEWAY_STORAGE, *RUNNER_STORAGE)
@@ -91,15 +92,16 @@ def _account(
     match account:
         case Account.EDGE:
             exports = [*_exports(account, settings), *_JOB_EXPORTS]
-            content |= {"jetstream": "enabled", "exports": exports, "imports": _storage_imports()}
+            content |= {"jetstream": "enabled", "exports": exports}
+            content |= {"imports": [*_storage_imports(), _JOB_ROOM]}
         case Account.CLOUD:
             content |= {"exports": _exports(account, settings)}
         case Account.APP:
             tiers = [item for source in EXPORTED for item in _imports(source)]
-            imports = [*tiers, *_JOB_IMPORTS, *_storage_imports()]
+            imports = [*tiers, *_JOB_IMPORTS, *_storage_imports(), _JOB_ROOM]
             content |= {"jetstream": "enabled", "imports": imports}
         case Account.STORE:
-            content |= {"jetstream": "enabled", "exports": _storage_exports()}
+            content |= {"jetstream": "enabled", "exports": [*_storage_exports(), _ROOM_EXPORT]}
         case Account.SYS:
             pass
     return content
@@ -143,6 +145,12 @@ _JOB_IMPORTS = (
     {"service": {"account": Account.EDGE, "subject": EDGE_JOBS}},
     {"stream": {"account": Account.EDGE, "subject": subjects.ALL_JOB_EVENTS}},
 )
+
+
+_ROOM = subjects.stream_api("STREAM.INFO", subjects.bucket_stream(Store.JOBS))
+_ROOM_EXPORT = {"service": _ROOM, "accounts": GATEWAY_ACCOUNTS}
+# Under another name: accounts with JetStream take requests by this one to be about themselves.
+_JOB_ROOM = {"service": {"account": Account.STORE, "subject": _ROOM}, "to": subjects.JOB_ROOM}
 
 
 def _storage_exports() -> list[dict[str, Any]]:

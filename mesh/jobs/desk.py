@@ -18,6 +18,7 @@ from mesh.jobs.clock import BrokerClock
 from mesh.jobs.fairness import Lane
 from mesh.jobs.index import JobIndex, shelf
 from mesh.jobs.news import tell
+from mesh.jobs.room import Room
 from mesh.jobs.settings import JobSettings
 from mesh.jobs.store import JobStore, Kept
 from mesh.jobs.streams import WorkStream
@@ -56,6 +57,7 @@ class Storage:
     index: JobIndex
     streams: dict[JobSide, WorkStream]
     clock: BrokerClock
+    room: Room
 
 
 def new_id() -> str:
@@ -187,6 +189,7 @@ class Desk:
             raise StoreFull(
                 f"{self._settings.max_queued} jobs wait already; retry later", retry_after=5.0
             )
+        self._storage.room.take(size)
 
     def _record(self, order: Submit, job: str, digest: str) -> JobRecord:
         now = self._storage.clock.now_ms()

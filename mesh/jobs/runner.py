@@ -25,6 +25,7 @@ from mesh.jobs.destination import Destination, Standing
 from mesh.jobs.execution import Bench, Execution
 from mesh.jobs.fairness import Lane, Turns
 from mesh.jobs.index import JobIndex
+from mesh.jobs.room import Room
 from mesh.jobs.settings import JobSettings
 from mesh.jobs.slots import idle
 from mesh.jobs.store import JobStore
@@ -76,6 +77,7 @@ class Runner:
             if side is JobSide.ANY
             else {side: self._stream},
             clock=BrokerClock(clock),
+            room=Room(),
         )
         self.desk = Desk(self._storage, settings, self.queued)
         self._bench = Bench(
@@ -237,6 +239,7 @@ class Runner:
                 log.debug("jobs.unseen", code=str(error.code))
 
     async def _look(self) -> None:
+        await self._storage.room.look(self._bus)
         backlog = await self._stream.backlog()
         self._storage.clock.learn(backlog.now_ms)
         self._total = backlog.total
