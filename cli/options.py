@@ -253,6 +253,34 @@ class ChatOptions:
     """Tokens per answer at most."""
 
 
+@group("Jobs")
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """How durable jobs are kept and run."""
+
+    job_retention_hours: PositiveFloat = 168.0
+    """Hours for which jobs that have ended are kept, with their results."""
+    job_patience: NonNegativeFloat = 300.0
+    """Seconds that an edge-first job waits for the edge before the cloud may compute it."""
+    job_failures: PositiveInt = 5
+    """Executions of a job that may fail before it is a dead letter."""
+    jobs_at_once: PositiveInt = 256
+    """Jobs that a runner executes at the same time, if there are idle slots."""
+    job_records_mb: PositiveInt = 4096
+    """Megabytes of jobs that the broker keeps; new ones are refused when 3/4 are used."""
+    max_queued_jobs: PositiveInt = 1_000_000
+    """Jobs that may wait on each side of the boundary; more are refused."""
+
+
+@group("Runner")
+@dataclass(frozen=True, kw_only=True)
+class RunnerOptions:
+    """Which jobs to run."""
+
+    runner_creds: Annotated[tuple[Path, ...], Parameter(negative=())] = ()
+    """runner.nk, edge-runner.nk or both (repeatable); default: those of the mesh that runs here."""
+
+
 @group("Output")
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
@@ -267,7 +295,7 @@ def keys() -> frozenset[str]:
     groups: list[type[Any]] = [
         StateOptions, LogOptions, LifeOptions, BrokerOptions, BusOptions, EngineOptions,
         WorkerOptions, GatewayOptions, UpstreamOptions, BudgetOptions, CloudOptions, ChatOptions,
-        OutputOptions,
+        OutputOptions, JobOptions, RunnerOptions,
     ]  # fmt: skip
     return frozenset(flag(item) for kind in groups for item in fields(kind))
 

@@ -43,7 +43,7 @@ class Room:
     async def look(self, bus: Switchboard) -> None:
         """Ask the broker; raises ``MeshError``."""
         payload = (await ask(bus, subjects.JOB_ROOM, b"", timeout=self._timeout)).payload
-        checked(read_reply(payload), "the records of jobs")
+        checked(read_reply(payload), "the records of jobs (`mesh jobs init` makes them)")
         info = _infos.decode(payload)
         self._used, self._most = info.state.bytes, info.config.max_bytes
 

@@ -96,6 +96,7 @@ class Runner:
         self._executions: set[Execution] = set()
         self._promised: Counter[str] = Counter()
         """Jobs by model that were pulled and are not dispatched yet: their slots look idle."""
+        self._left: list[Work] = []
         self._heard: dict[Lane, float] = {}
         self._draining = False
         self.neighbour: Runner | None = None
@@ -121,13 +122,24 @@ class Runner:
         await self._stream.listen()
         await self._bus.subscribe(subjects.all_job_work(self.side), self._on_news)
         await self._look()
-        async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
-            tasks.start_soon(self._keep_looking)
-            tasks.start_soon(self._keep_leases)
-            tasks.start_soon(self._keep_checking)
-            task_status.started()
-            await self._serve()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self._keep_looking)
+                tasks.start_soon(self._keep_leases)
+                tasks.start_soon(self._keep_checking)
+                task_status.started()
+                await self._serve()
+        finally:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Let others have at once what was under way."""
+        try:
+            for work in self._left:
+                self._stream.give_back(work)
+        except MeshError as error:
+            log.info("jobs.not_handed_over", code=str(error.code))
 
     async def drain(self) -> None:
         """Pull nothing more and wait for what is under way."""
@@ -184,6 +196,9 @@ class Runner:
     async def _execute(self, execution: Execution) -> None:
         try:
             await execution.run()
+        except anyio.get_cancelled_exc_class():
+            self._left.append(execution.work)
+            raise
         except MeshError as error:
             # Unsettled: the broker delivers it again when the lease is over.
             log.warning("job.left", job=execution.work.pointer.id, code=str(error.code))

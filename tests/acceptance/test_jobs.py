@@ -1,6 +1,7 @@
 """Durable jobs from submission to result, on a real broker with real workers."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mesh.errors import (
     StoreFull,
 )
 from mesh.jobs import runner as runners
+from mesh.jobs.client import JobHandle
 from mesh.subjects import JobSide
 from schemas.failures import FailureCode
 from schemas.fleet import Tier
@@ -114,9 +116,9 @@ async def test_a_running_job_is_cancelled(tmp_path: Path, monkeypatch: pytest.Mo
         assert (await handle.status()).state is JobState.CANCELLED
 
 
-async def is_in(handle: object, state: JobState) -> bool:
+async def is_in(handle: JobHandle, state: JobState) -> bool:
     """Tell whether a job is in a state now."""
-    return (await handle.status()).state is state  # type: ignore[attr-defined,no-any-return]
+    return (await handle.status()).state is state
 
 
 async def test_a_job_waits_for_its_time(tmp_path: Path) -> None:
@@ -232,10 +234,10 @@ async def test_full_records_refuse_new_jobs_and_keep_the_old(tmp_path: Path) -> 
     settings = replace(SMALL, records=40_000)
     async with job_mesh(tmp_path, settings=settings, worker=False) as mesh:
         kept = []
-        with pytest.raises(StoreFull):
-            while True:
+        with suppress(StoreFull):
+            while len(kept) < 100:
                 kept.append(await mesh.jobs.submit(order("x" * 3_000)))
-        assert len(kept) > 2
+        assert 2 < len(kept) < 100
         assert len((await mesh.jobs.list()).jobs) == len(kept)
         async with scripted_worker(mesh.broker):
             for handle in kept:
