@@ -12,7 +12,7 @@ from cli.options import (
     WorkerOptions,
 )
 from cli.readiness import Announcer
-from cli.upstreams import daily_budget, upstream_engines
+from cli.upstreams import daily_budget, tariff, upstream_engines
 from cli.upstreams import upstream as open_upstream
 from cli.work import agent_settings, serve_engines
 from mesh.accounts import Role
@@ -32,7 +32,7 @@ def cloud(
     """Run a cloud worker; the upstream's key lives in this process alone."""
     settings = agent_settings(options, life, Tier.CLOUD)
     way = bus_settings(bus, state.state, Role.CLOUD_WORKER, settings.name)
-    connection = open_upstream(upstream, daily_budget(budget, state.state))
+    connection = open_upstream(upstream, daily_budget(budget, state.state), tariff(budget))
 
     async def serve(announcer: Announcer, stop: Stop) -> None:
         async with upstream_engines(connection, upstream) as engines:

@@ -23,7 +23,9 @@ from gateway.auth import ApiKey, Gatekeeper
 from gateway.headers import limit_policy
 from gateway.keyring import Keyring
 from gateway.problems import Forbidden
+from gateway.quotas import Quotas
 from gateway.settings import GatewaySettings
+from gateway.spending import Spending
 from mesh.accounts import Role
 from mesh.background import background
 from mesh.bus import BusSettings, connect
@@ -113,8 +115,10 @@ async def _serve(
         fleet = Fleet()
         router = Router(bus, fleet, routing)
         service = InferService(bus, router, functools.partial(_cap, settings.policy))
-        app = build_app(router, fleet, settings, gatekeeper)
-        async with background(router.run, service.run), serving(app, settings) as address:
+        spending = Spending(bus)
+        app = build_app(router, fleet, settings, gatekeeper, Quotas(fleet, spending))
+        runs = (spending.run, router.run, service.run)
+        async with background(*runs), serving(app, settings) as address:
             announcer.ready(address.url, f"{address.host}:{address.port}")
             await stop.asked.wait()
             announcer.stopping()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cli.options import BudgetOptions, UpstreamOptions, UsageError
 from mesh.settings import pair
+from schemas.fleet import Tariff
 from workers.budget import BudgetSettings
 from workers.engine import Engine
 from workers.upstream.client import Upstream
@@ -30,9 +31,20 @@ def daily_budget(options: BudgetOptions, state: Path) -> BudgetSettings | None:
         )
 
 
+def tariff(options: BudgetOptions) -> Tariff | None:
+    """Return the prices, ``None`` without any."""
+    if not (options.usd_per_million_in or options.usd_per_million_out):
+        return None
+    return Tariff(
+        usd_per_million_in=options.usd_per_million_in,
+        usd_per_million_out=options.usd_per_million_out,
+    )
+
+
 def upstream(
     options: UpstreamOptions,
     budget: BudgetSettings | None = None,
+    prices: Tariff | None = None,
     *,
     url_flag: str = "--upstream",
     key_flag: str = "--api-key-env",
@@ -46,6 +58,7 @@ def upstream(
             api_key_env=options.api_key_env,
             max_concurrency=options.upstream_slots,
             budget=budget,
+            tariff=prices,
         )
     with _named(key_flag):
         return Upstream(settings)

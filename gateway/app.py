@@ -16,6 +16,7 @@ from gateway.health import HealthEndpoint
 from gateway.listener import Listener
 from gateway.metrics import Metrics
 from gateway.models import ModelsEndpoint
+from gateway.quotas import Quotas, show_limits
 from gateway.reception import House
 from gateway.record import Journal
 from gateway.settings import GatewaySettings
@@ -45,10 +46,12 @@ def build_app(
     fleet: Fleet,
     settings: GatewaySettings,
     gatekeeper: Gatekeeper | None = None,
+    quotas: Quotas | None = None,
 ) -> web.Application:
     """Return the application; it is run by ``serve``, which owns limits and error pages.
 
     ``gatekeeper``: one that follows the keys of the mesh; default: one for the settings' keys.
+    ``quotas``: those keys' limits.
     """
     gatekeeper = gatekeeper or Gatekeeper(settings.keys, open=settings.is_open)
     metrics = Metrics(fleet)
@@ -56,6 +59,7 @@ def build_app(
         router=router,
         fleet=fleet,
         gatekeeper=gatekeeper,
+        quotas=quotas or Quotas(fleet),
         journal=Journal(metrics),
         settings=settings,
     )
@@ -63,6 +67,7 @@ def build_app(
     models = ModelsEndpoint(fleet=fleet, gatekeeper=gatekeeper, settings=settings)
     health = HealthEndpoint(fleet)
     app = web.Application()
+    app.on_response_prepare.append(show_limits)
     app.add_routes(
         [
             web.post("/v1/chat/completions", chat.post),

@@ -10,7 +10,7 @@ import structlog
 from anyio.abc import TaskStatus
 
 from gateway.auth import Caller, Gatekeeper, StoredKeys
-from mesh.errors import BusError, MeshError, StoreError
+from mesh.errors import BusError, MeshError, PermissionDenied, StoreError
 from mesh.inbox import Switchboard
 from mesh.keys import KeyList, KeyStore
 
@@ -35,6 +35,7 @@ class Keyring:
         """Follow until cancelled; started when it is known which keys there are, or that none are.
 
         A broker that does not answer at the start says neither, so nothing is served before it has.
+        Raises ``PermissionDenied`` for one that would never tell.
         """
         known = await self._first_look()
         while not known:
@@ -50,6 +51,11 @@ class Keyring:
             await self._look()
         except StoreError:
             return True  # no bucket: no key has ever been made
+        except PermissionDenied as error:
+            raise PermissionDenied(
+                f"{error.message}: this broker's configuration is older than API keys; "
+                "print it anew with `mesh broker --print-config`"
+            ) from None
         except BusError as error:
             self._note_trouble(error)
             return False

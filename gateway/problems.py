@@ -44,9 +44,13 @@ class HttpError(Exception):
     status = 400
     code: str | None = None
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        """``retry_after``: seconds until a retry may help."""
         self.message = message
         self.param = param
+        self.retry_after = retry_after
         super().__init__(message)
 
 
@@ -80,6 +84,13 @@ class BodyTooLarge(HttpError):
 
     status = 413
     code = FailureCode.PAYLOAD_TOO_LARGE.value
+
+
+class RateLimited(HttpError):
+    """The API key has used up its requests or tokens of the minute."""
+
+    status = 429
+    code = "rate_limit_exceeded"
 
 
 class TooManyConnections(HttpError):
@@ -169,7 +180,8 @@ def _describe_mesh(error: MeshError, *, started: bool) -> Problem:
         code=code,
         param=error.param,
         retry_after=_retry_after(error, status),
-        should_retry=False if started else None,
+        # A spent budget is renewed by the day: clients that try again at once only add load.
+        should_retry=False if started or code == QUOTA else None,
     )
 
 
@@ -194,7 +206,7 @@ def _describe_http(error: HttpError) -> Problem:
         type=_type_of(error.status, error.code),
         code=error.code,
         param=error.param,
-        retry_after=DEFAULT_RETRY if error.status == 503 else None,
+        retry_after=DEFAULT_RETRY if error.status == 503 else error.retry_after,
     )
 
 

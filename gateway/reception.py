@@ -14,10 +14,11 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from gateway import headers
-from gateway.auth import Gatekeeper
+from gateway.auth import Caller, Gatekeeper
 from gateway.bodies import BodyDecoder, check_encoding, read_body
 from gateway.identity import REQUEST_ID
 from gateway.problems import describe, respond
+from gateway.quotas import METER, Quotas
 from gateway.record import Journal, Record
 from gateway.settings import GatewaySettings
 from gateway.translate import Terms
@@ -43,6 +44,7 @@ class House:
     router: Router
     fleet: Fleet
     gatekeeper: Gatekeeper
+    quotas: Quotas
     journal: Journal
     settings: GatewaySettings
 
@@ -54,6 +56,15 @@ class Visit(Generic[B]):
     body: B
     answer: Answer
     record: Record
+
+
+@dataclass(frozen=True)
+class Arrival(Generic[B]):
+    """A request as it came in: its body, what it asks of the mesh, and its size in bytes."""
+
+    body: B
+    infer: InferRequest
+    size: int
 
 
 class Reception(Generic[B]):
@@ -73,17 +84,22 @@ class Reception(Generic[B]):
         bind_contextvars(request_id=request_id)
         house = self._house
         with house.journal.record(request_id) as record:
-            body, infer = await self._read(request, record)
-            async with house.router.open(infer) as answer:
+            caller = house.gatekeeper.identify(request.headers.get("Authorization"))
+            house.quotas.enter(caller, request)
+            came = await self._read(request, caller, record)
+            async with (
+                house.quotas.stay(caller, request.get(METER), came.infer, came.size) as stay,
+                house.router.open(stay.request) as answer,
+            ):
+                stay.follow(answer)
                 try:
-                    yield Visit(body, answer, record)
+                    yield Visit(came.body, answer, record)
                 finally:
-                    record.route = answer.route
+                    record.route, stay.usage = answer.route, record.usage
 
-    async def _read(self, request: web.Request, record: Record) -> tuple[B, InferRequest]:
-        """Turn the HTTP request into one of the mesh; who asks is settled first."""
+    async def _read(self, request: web.Request, caller: Caller, record: Record) -> "Arrival[B]":
+        """Turn the HTTP request into one of the mesh; raises ``HttpError`` or ``MeshError``."""
         settings, sent = self._house.settings, request.headers
-        caller = self._house.gatekeeper.identify(sent.get("Authorization"))
         policy = headers.policy(sent, caller, settings.policy)
         deadline_ms = headers.deadline_ms(sent, settings.default_deadline_ms)
         check_encoding(sent)
@@ -99,7 +115,7 @@ class Reception(Generic[B]):
             policy=policy,
             deadline_ms=deadline_ms,
         )
-        return body, self._translate(body, terms)
+        return Arrival(body, self._translate(body, terms), len(raw))
 
 
 class WholeEndpoint(Generic[B]):

@@ -1,6 +1,6 @@
 """The answer to one request: where it runs, its frames, or the whole completion."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -10,6 +10,7 @@ from schemas.inference import Completion, FunctionCall, InferRequest, ToolCall
 
 Output = Delta | Beat | Done
 """What a client of the router sees: new output, a sign of life every second, the end."""
+Frames = AsyncGenerator[Output, None]
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,28 @@ class Answer:
 
     def __init__(self, request: InferRequest) -> None:
         self.request = request
-        self.route: Route | None = None
-        """Known from the moment a worker accepted; the last one, if several tried."""
+        self.cloud_attempts = 0
+        """How often a cloud worker has begun; each may cost money, also one that was lost."""
+        self._route: Route | None = None
         self.resumes = 0
         """How often another worker went on where one was lost."""
         self._frames: AsyncGenerator[Output, None] | None = None
+
+    @property
+    def route(self) -> Route | None:
+        """Known from the moment a worker accepted; the last one, if several tried."""
+        return self._route
+
+    @route.setter
+    def route(self, route: Route | None) -> None:
+        self._route = route
+        self.cloud_attempts += route is not None and route.tier is Tier.CLOUD
+
+    def wrap(self, wrapper: Callable[[Frames], Frames]) -> None:
+        """Let the frames pass through a generator, which closes those it was given."""
+        if self._frames is None:
+            raise RuntimeError("an answer is wrapped inside the context that opened it")
+        self._frames = wrapper(self._frames)
 
     def attach(self, frames: AsyncGenerator[Output, None]) -> None:
         """Set where the frames come from (the router)."""

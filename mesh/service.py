@@ -52,7 +52,8 @@ class InferService:
             await anyio.sleep_forever()
 
     def _on_request(self, delivery: Delivery) -> None:
-        if not delivery.reply:
+        # An answer goes out with the gateway's rights, also to what the asker may not write.
+        if not delivery.reply or subjects.is_reserved(delivery.reply):
             return
         try:
             request = self._admit(delivery.payload)

@@ -59,6 +59,11 @@ def roll_call(tier: Tier) -> str:
     return f"{PREFIX}.{tier}.work.=all.advertise"
 
 
+def is_reserved(subject: str) -> bool:
+    """Tell whether a subject is the broker's own: what is sent there may be stored."""
+    return subject.startswith("$")
+
+
 def is_reply(subject: str) -> bool:
     """Tell whether a worker may answer here: a private inbox, or one mapped between accounts."""
     return subject.startswith((INBOX_PREFIX, MAPPED_REPLY_PREFIX))

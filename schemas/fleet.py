@@ -25,6 +25,18 @@ class ModelState(StrEnum):
     """Its engine is down; the worker is trying to bring it back."""
 
 
+class Tariff(Message, frozen=True, kw_only=True):
+    """What a worker's tokens cost, in US dollars per million.
+
+    max_output: tokens that the worker asks for at most where a request names no limit, since no
+    budget can hold over an answer without end.
+    """
+
+    usd_per_million_in: float = 0.0
+    usd_per_million_out: float = 0.0
+    max_output: int = 4096
+
+
 class ModelStatus(Message, frozen=True, kw_only=True):
     """One model on one worker.
 
@@ -51,6 +63,8 @@ class ModelStatus(Message, frozen=True, kw_only=True):
     warm: tuple[str, ...] = ()
     progress: float = 0.0
     """How much of a model that is ``loading`` has been loaded, 0 to 1."""
+    tariff: Tariff | None = None
+    """``None`` where nobody has said what tokens cost."""
     detail: str = ""
     """Why the model is not ready, or how it was set up, for people."""
 

@@ -1,4 +1,4 @@
-"""API keys as they are stored: what a key is allowed, and the digest it is recognised by."""
+"""API keys as they are stored: what a key is allowed, its digest, and what it has spent."""
 
 from schemas.inference import Policy
 from schemas.wire import Message
@@ -23,3 +23,12 @@ class KeyRecord(Message, frozen=True, kw_only=True):
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     cloud_usd_per_day: float | None = None
+
+
+class Spent(Message, frozen=True, kw_only=True):
+    """What a key has taken of one UTC day's cloud budget, reservations included.
+
+    A whole number, so that no rounding ever adds up: billionths of a US dollar.
+    """
+
+    nano_usd: int

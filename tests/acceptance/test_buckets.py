@@ -1,18 +1,22 @@
 """Buckets on a real broker: from both accounts, with conflicts, limits and a broker that dies."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 
 from mesh import buckets
 from mesh.accounts import Role
 from mesh.broker import Broker, BrokerSettings, running_broker
+from mesh.broker.binary import find_server
 from mesh.buckets import Bucket, BucketSettings
+from mesh.bus import BusSettings, connect
 from mesh.errors import BusUnavailable, Conflict, PermissionDenied, StoreError, StoreFull
 from mesh.storage import Store
 from tests.support.mesh import broker_in, bus_of
@@ -211,6 +215,35 @@ async def test_a_gateway_cannot_write_keys(tmp_path: Path) -> None:
             with pytest.raises(PermissionDenied):
                 await attempt
         assert await of_gateway.entries() == {}
+
+
+def written_ports(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.glob("*.ports"))
+
+
+@asynccontextmanager
+async def without_jetstream(folder: Path) -> AsyncIterator[str]:
+    """Run a bare nats-server and yield its address."""
+    words = ("--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir", str(folder))
+    server = await asyncio.create_subprocess_exec(find_server(), *words, stderr=DEVNULL)
+    try:
+        await until(lambda: bool(written_ports(folder)))
+        yield json.loads(written_ports(folder))["nats"][0]
+    finally:
+        server.terminate()
+        await server.wait()
+
+
+async def test_a_broker_without_jetstream_says_so(tmp_path: Path) -> None:
+    """Where nothing is stored, making, reading and writing fail at once, with the reason."""
+    async with (
+        without_jetstream(tmp_path) as url,
+        connect(BusSettings(url=url)) as bus,
+    ):
+        bucket = Bucket(bus, SETTINGS, timeout=60)
+        for attempt in (bucket.ensure(), bucket.get("key"), bucket.put("key", b"")):
+            with pytest.raises(StoreError, match="JetStream"):
+                await attempt
 
 
 async def test_a_broker_without_room_says_so(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from gateway.auth import ApiKey
 from gateway.settings import GatewaySettings
 from mesh.accounts import Role
 from mesh.broker import Broker
+from mesh.errors import PermissionDenied
 from mesh.keys import KeyStore
 from schemas.inference import Policy
 from tests.support.keys import Door, door_of, key_store, made
@@ -96,6 +97,14 @@ async def test_a_gateway_that_starts_later_knows_the_keys(tmp_path: Path) -> Non
             assert door.gatekeeper.identify(f"Bearer {key}").tenant == "acme"
             with pytest.raises(openai.AuthenticationError):
                 await (await door.client("none")).models.list()
+
+
+async def test_a_broker_that_never_tells_its_keys_is_an_error(tmp_path: Path) -> None:
+    """Credentials that may not read keys end the start, instead of letting everybody in."""
+    async with broker_in(tmp_path) as broker:
+        with pytest.raises(PermissionDenied, match="print it anew"):
+            async with door_of(broker, role=Role.CLIENT):
+                pass
 
 
 async def test_a_key_of_the_file_works_beside(tmp_path: Path) -> None:

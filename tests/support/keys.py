@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import openai
@@ -11,7 +11,9 @@ from gateway.app import build_app, serving
 from gateway.auth import Gatekeeper
 from gateway.keyring import Keyring
 from gateway.problems import Unauthorized
+from gateway.quotas import Quotas
 from gateway.settings import GatewaySettings
+from gateway.spending import Spending
 from mesh.accounts import Role
 from mesh.background import background
 from mesh.broker import Broker
@@ -30,12 +32,16 @@ class Door:
     url: str
     gatekeeper: Gatekeeper
     fleet: Fleet
-    clients: AsyncExitStack
+    opened: AsyncExitStack
+    clients: dict[str, openai.AsyncOpenAI] = field(default_factory=dict)
 
     async def client(self, key: str = "none") -> openai.AsyncOpenAI:
-        """Return a client that does not try again by itself; closed with the gateway."""
-        client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
-        return await self.clients.enter_async_context(client)
+        """Return the key's client, which does not try again by itself; closed with the gateway."""
+        if key not in self.clients:
+            client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+            self.clients[key] = client
+            await self.opened.enter_async_context(client)
+        return self.clients[key]
 
     def knows(self, key: str) -> bool:
         """Tell whether a key is let in, and for what it is."""
@@ -59,13 +65,14 @@ async def door_of(
         bus = await stack.enter_async_context(bus_of(broker, role))
         fleet = Fleet()
         router = Router(bus, fleet)
-        runs = (Keyring(bus, gatekeeper).run, router.run)
+        spending = Spending(bus)
+        runs = (Keyring(bus, gatekeeper).run, spending.run, router.run)
         await stack.enter_async_context(background(*runs))
         await until(lambda: all(fleet.has(model) for model in models))
-        app = build_app(router, fleet, settings, gatekeeper)
+        app = build_app(router, fleet, settings, gatekeeper, Quotas(fleet, spending))
         address = await stack.enter_async_context(serving(app, settings))
-        clients = await stack.enter_async_context(AsyncExitStack())
-        yield Door(f"http://{address.host}:{address.port}", gatekeeper, fleet, clients)
+        opened = await stack.enter_async_context(AsyncExitStack())
+        yield Door(f"http://{address.host}:{address.port}", gatekeeper, fleet, opened)
 
 
 @asynccontextmanager

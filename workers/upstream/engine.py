@@ -42,6 +42,7 @@ class UpstreamEngine:
             decode_rate=round(self._rates.decode.value, 1),
             overhead_ms=round(self._rates.overhead_ms.value, 1),
             abilities=tuple(sorted(self._upstream.abilities)),
+            tariff=settings.tariff,
             detail=reason or f"{self._target} at {settings.host}",
         )
 
@@ -99,10 +100,12 @@ class UpstreamEngine:
         return ""
 
     def _limit(self, request: InferRequest) -> int | None:
-        budget = self._upstream.budget
-        if budget is None or request.max_tokens is not None:
+        budget, tariff = self._upstream.budget, self._upstream.settings.tariff
+        if request.max_tokens is not None:
             return request.max_tokens
-        return budget.settings.max_output
+        if budget is not None:
+            return budget.settings.max_output
+        return None if tariff is None else tariff.max_output
 
     @contextmanager
     def _paid(self, most: Usage, call: Call, taken: Callable[[], Usage]) -> Iterator[None]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Self
 from urllib.parse import urlsplit
 
+from schemas.fleet import Tariff
 from schemas.inference import Ability
 from workers.breaker import BreakerSettings
 from workers.budget import BudgetSettings
@@ -57,6 +58,8 @@ class UpstreamSettings:
     abilities: frozenset[Ability] = frozenset(Ability) - {Ability.PROMPT}
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     budget: BudgetSettings | None = None
+    tariff: Tariff | None = None
+    """What the mesh is told that tokens cost here; ``None``: unknown."""
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for an address that is no API root or that carries credentials."""

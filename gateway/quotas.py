@@ -1,0 +1,182 @@
+"""What an API key's limits mean for one request: may it begin, may it use the cloud, what it took.
+
+Requests of keys without limits pass through here without any work.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.auth import Caller
+from gateway.pricing import dearest, most, price
+from gateway.rates import Meter
+from gateway.spending import Reservation, Spending
+from mesh import estimate
+from mesh.answer import Answer, Frames
+from mesh.clock import Clock, monotonic
+from mesh.errors import (
+    BudgetExhausted,
+    CapacityError,
+    ContextLengthExceeded,
+    ModelNotFound,
+    NoCapacity,
+    Unsupported,
+)
+from mesh.fleet import Fleet
+from schemas.fleet import Tariff, Tier
+from schemas.inference import InferRequest, Policy, Task, Usage
+
+METER: Final = web.RequestKey("meter", Meter)
+"""Where a request of a limited key keeps its meter; its answer tells how much is left."""
+UNSERVED: Final = (CapacityError, ModelNotFound, Unsupported, ContextLengthExceeded)
+"""What the edge answers to a request that it cannot serve and the cloud perhaps could."""
+
+
+@dataclass(kw_only=True)
+class Stay:
+    """One request that was let in: on what terms, and how it ended.
+
+    request: with the policy that the key's budget leaves it. tokens: set aside of the minute's.
+    broke: the cloud is left out because its budget is used up. usage: ``None`` until it is known.
+    """
+
+    request: InferRequest
+    meter: Meter | None = None
+    tokens: int = 0
+    reservation: Reservation | None = None
+    tariff: Tariff | None = None
+    broke: BudgetExhausted | None = None
+    answer: Answer | None = None
+    usage: Usage | None = None
+
+    def follow(self, answer: Answer) -> None:
+        """Have a request that the edge cannot serve told why the cloud was not asked."""
+        self.answer = answer
+        if self.broke is not None:
+            broke = self.broke
+            answer.wrap(lambda frames: _explained(frames, broke))
+
+    @property
+    def used(self) -> int:
+        """Tokens that count; those of an answer that broke off are as guessed."""
+        if self.usage is not None:
+            return self.usage.prompt_tokens + self.usage.completion_tokens
+        return 0 if self.answer is None or self.answer.route is None else self.tokens
+
+    @property
+    def cost(self) -> int:
+        """Billionths of a dollar; a cloud attempt that was lost counts as it might have cost."""
+        answer = self.answer
+        if self.reservation is None or self.tariff is None or answer is None:
+            return 0
+        lost = answer.cloud_attempts
+        if self.usage is None or answer.route is None or answer.route.tier is Tier.EDGE:
+            return self.reservation.amount * lost
+        return self.reservation.amount * (lost - 1) + price(self.tariff, self.usage)
+
+
+class Quotas:
+    """The limits of all keys on one gateway."""
+
+    def __init__(
+        self, fleet: Fleet, spending: Spending | None = None, clock: Clock = monotonic
+    ) -> None:
+        """``spending``: where cloud budgets are kept; without it no budget grants anything."""
+        self._fleet, self._spending, self._clock = fleet, spending, clock
+        self._meters: dict[str, Meter] = {}
+
+    def enter(self, caller: Caller, request: web.Request) -> None:
+        """Count a request that has come in; raises ``RateLimited``."""
+        if caller.requests_per_minute is not None or caller.tokens_per_minute is not None:
+            request[METER] = self._meter(caller)
+            request[METER].begin()
+
+    @asynccontextmanager
+    async def stay(
+        self, caller: Caller, meter: Meter | None, request: InferRequest, size: int
+    ) -> AsyncIterator[Stay]:
+        """Reserve what a request may take, and settle what it took, however it ends.
+
+        ``size``: bytes of its body. Raises ``RateLimited``; ``BudgetExhausted`` for one that may go
+        to the cloud only and has no budget left for that.
+        """
+        stay = Stay(request=request, meter=meter)
+        if meter is not None:
+            stay.tokens = meter.reserve(_guess(request))
+        try:
+            if caller.cloud_usd_per_day is not None and request.policy is not Policy.EDGE_ONLY:
+                await self._reserve(stay, caller.key, caller.cloud_usd_per_day, size)
+            yield stay
+        finally:
+            self._settle(stay)
+
+    async def _reserve(self, stay: Stay, key: str, usd_per_day: float, size: int) -> None:
+        seats = self._fleet.seats(stay.request.model, Tier.CLOUD)
+        tariff = dearest([seat.status.tariff for seat in seats])
+        if tariff is None or self._spending is None:
+            _leave_out_cloud(stay, None)
+            return
+        amount = price(tariff, most(stay.request, size, tariff))
+        try:
+            stay.reservation = await self._spending.reserve(key, amount, usd_per_day)
+            stay.tariff = tariff
+        except BudgetExhausted as error:
+            _leave_out_cloud(stay, error)
+
+    def _settle(self, stay: Stay) -> None:
+        if stay.meter is not None:
+            stay.meter.settle(stay.tokens, stay.used)
+        if stay.reservation is not None and self._spending is not None:
+            self._spending.settle(stay.reservation, stay.cost)
+
+    def _meter(self, caller: Caller) -> Meter:
+        meter = self._meters.get(caller.key)
+        if meter is None or not meter.is_of(caller):
+            meter = self._meters[caller.key] = Meter(caller, self._clock)
+        return meter
+
+
+async def show_limits(request: web.Request, response: web.StreamResponse) -> None:
+    """Tell a limited key how much is left; called by the application before it answers."""
+    meter = request.get(METER)
+    if meter is not None:
+        response.headers.update(meter.headers())
+
+
+def _leave_out_cloud(stay: Stay, broke: BudgetExhausted | None) -> None:
+    """Hold a request to the edge; raises for one that may not go there.
+
+    ``broke`` is ``None`` where nobody has said what tokens cost: no budget in dollars can hold
+    there.
+    """
+    if stay.request.policy is Policy.CLOUD_ONLY:
+        raise broke or NoCapacity(
+            f"no cloud worker of {stay.request.model} says what its tokens cost, "
+            "and this API key has a budget",
+            retry_after=5.0,
+        )
+    stay.request = msgspec.structs.replace(stay.request, policy=Policy.EDGE_ONLY)
+    stay.broke = broke
+
+
+def _guess(request: InferRequest) -> int:
+    prompt = estimate.ModelHistory().prompt_tokens(
+        estimate.prompt_chars(request), len(request.messages)
+    )
+    if request.task is not Task.GENERATE:
+        return prompt
+    limit = request.max_tokens
+    return prompt + request.n * (estimate.DEFAULT_OUTPUT_TOKENS if limit is None else limit)
+
+
+async def _explained(frames: Frames, broke: BudgetExhausted) -> Frames:
+    async with aclosing(frames):
+        try:
+            async for frame in frames:
+                yield frame
+        except UNSERVED as error:
+            raise broke from error

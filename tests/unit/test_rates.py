@@ -1,0 +1,82 @@
+"""Requests and tokens per minute, with a clock that stands still."""
+
+import pytest
+
+from gateway.auth import Caller
+from gateway.problems import RateLimited, describe, retry_headers
+from gateway.rates import Allowance, Meter, written_duration
+from tests.support.fleets import FakeClock
+
+
+def meter(clock: FakeClock, requests: int | None = None, tokens: int | None = None) -> Meter:
+    caller = Caller(key="key_1", requests_per_minute=requests, tokens_per_minute=tokens)
+    return Meter(caller, clock)
+
+
+def test_an_allowance_refills_evenly() -> None:
+    """What was taken comes back within a minute, and never more than the limit."""
+    allowance = Allowance(60, now=0.0)
+    allowance.take(60, now=0.0)
+    assert (allowance.remaining(0.0), allowance.reset(0.0)) == (0, 60.0)
+    assert allowance.remaining(10.5) == 10
+    assert allowance.wait(20, 10.5) == pytest.approx(9.5)
+    assert (allowance.remaining(1000.0), allowance.reset(1000.0)) == (60, 0.0)
+
+
+def test_no_more_requests_begin_than_allowed() -> None:
+    """The request after the last one is told when to come again, in both headers."""
+    clock = FakeClock()
+    limited = meter(clock, requests=3)
+    for _ in range(3):
+        limited.begin()
+    with pytest.raises(RateLimited) as refused:
+        limited.begin()
+    told = retry_headers(describe(refused.value))
+    assert (told["Retry-After"], told["retry-after-ms"]) == ("20", "20000")
+    clock.now += 20
+    limited.begin()
+
+
+def test_tokens_are_set_aside_and_corrected() -> None:
+    """A guess that was too high comes back, one that was too low is missing afterwards."""
+    clock = FakeClock()
+    limited = meter(clock, tokens=100)
+    limited.settle(limited.reserve(80), used=10)
+    assert limited.headers()["x-ratelimit-remaining-tokens"] == "90"
+    limited.settle(limited.reserve(80), used=300)
+    with pytest.raises(RateLimited):
+        limited.reserve(1)
+    clock.now += 60
+    with pytest.raises(RateLimited):
+        limited.reserve(1)
+    clock.now += 200
+    assert limited.headers()["x-ratelimit-remaining-tokens"] == "100"
+
+
+def test_a_guess_beyond_the_limit_needs_all_of_it() -> None:
+    """A request is not refused for ever because its answer might be long."""
+    clock = FakeClock()
+    limited = meter(clock, tokens=100)
+    assert limited.reserve(1_000_000) == 100
+    with pytest.raises(RateLimited):
+        limited.reserve(1)
+
+
+def test_headers_tell_what_is_left() -> None:
+    """Only what is limited is told, with durations as OpenAI writes them."""
+    limited = meter(FakeClock(), requests=60)
+    limited.begin()
+    assert limited.headers() == {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "59",
+        "x-ratelimit-reset-requests": "1s",
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0ms"), (0.1204, "121ms"), (1, "1s"), (7.66, "7.66s"), (360, "6m0s"), (89.5, "1m29.5s")],
+)
+def test_durations_are_written_as_openai_does(seconds: float, text: str) -> None:
+    """Milliseconds, seconds, or minutes and seconds."""
+    assert written_duration(seconds) == text
