@@ -5,6 +5,7 @@ from collections.abc import Callable
 from bench.figures import Row
 from bench.rows import (
     affinity,
+    background,
     batches,
     drafts,
     overhead,
@@ -20,6 +21,7 @@ ROWS: dict[str, Callable[[Workshop, float, int], Row]] = {
     "serving": serving.measure,
     "pauses": pauses.measure,
     "responsiveness": responsiveness.measure,
+    "background": background.measure,
     "warmth": warmth.measure,
     "drafts": drafts.measure,
     "affinity": affinity.measure,

@@ -6,7 +6,7 @@ from rich.table import Table
 from cli.directory import View, WatchOptions, show
 from cli.options import BusOptions, LogOptions, OutputOptions, StateOptions
 from mesh.fleet import Fleet
-from schemas.fleet import Advert, ModelStatus
+from schemas.fleet import UNKNOWN, Advert, ModelStatus
 
 
 def nodes(
@@ -43,10 +43,17 @@ def _row(advert: Advert, model: ModelStatus) -> tuple[str, ...]:
         advert.tier,
         model.name,
         "draining" if advert.draining else model.state,
-        f"{model.slots_free}/{model.slots}",
+        _slots(model),
         f"{model.context:,}" if model.context else "-",
         f"{model.prefill_rate:,.0f}" if model.prefill_rate else "-",
         f"{model.decode_rate:,.0f}" if model.decode_rate else "-",
         decimal(advert.memory_free) if advert.memory_free else "-",
         " ".join(f"{key}={value}" for key, value in advert.labels.items()),
     )
+
+
+def _slots(model: ModelStatus) -> str:
+    """Return how many slots are free, and how many of these background work has at the moment."""
+    free = f"{model.slots_free}/{model.slots}"
+    lent = model.slots_free - model.slots_idle
+    return f"{free} ({lent} lent)" if model.slots_idle != UNKNOWN and lent > 0 else free

@@ -136,8 +136,11 @@ class _FleetCollector(Collector):
         yield workers
         slots = GaugeMetricFamily("mesh_slots", "Slots of a model.", labels=("model",))
         free = GaugeMetricFamily("mesh_slots_free", "Free slots of a model.", labels=("model",))
+        idle = GaugeMetricFamily("mesh_slots_idle", "Unused slots of a model.", labels=("model",))
         for model in self._fleet.models():
             slots.add_metric((model.name,), model.slots)
             free.add_metric((model.name,), model.slots_free)
+            idle.add_metric((model.name,), model.slots_idle)
         yield slots
         yield free
+        yield idle

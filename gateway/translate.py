@@ -9,7 +9,7 @@ from gateway.nesting import check_depth
 from gateway.output_format import output_format
 from gateway.sampling import to_sampling
 from mesh.errors import InvalidRequest, Unsupported
-from schemas.inference import ChatMessage, InferRequest, Policy
+from schemas.inference import ChatMessage, InferRequest, Policy, Urgency
 from schemas.openai.chat import ChatRequest, ContentPart, NamedTool, Turn
 
 
@@ -45,6 +45,7 @@ def to_infer(body: ChatRequest, terms: Terms) -> InferRequest:
         max_tokens=_max_tokens(body),
         stop=_stop(body.stop),
         sampling=to_sampling(body),
+        urgency=_urgency(body.service_tier),
         n=body.n or 1,
         logprobs=_logprobs(body),
         tools=tools,
@@ -54,6 +55,11 @@ def to_infer(body: ChatRequest, terms: Terms) -> InferRequest:
         template=_template(body),
         cache_prompt=body.cache_prompt is not False,
     )
+
+
+def _urgency(service_tier: str | None) -> Urgency:
+    """Return the urgency: OpenAI's flex tier is slower and may have to wait, as background is."""
+    return Urgency.BACKGROUND if service_tier == "flex" else Urgency.INTERACTIVE
 
 
 def _max_tokens(body: ChatRequest) -> int | None:

@@ -26,9 +26,10 @@ from mesh.errors import (
 )
 from mesh.fleet import Fleet
 from mesh.inbox import Delivery, Status, raise_for_status
-from mesh.seats import Node, Seat
-from schemas.frames import UNKNOWN, Accepted, Beat, Delta, Done, Failed, Frame, decode_frame
-from schemas.inference import Cancel, Dispatch, InferRequest
+from mesh.seats import Node, Room, Seat
+from schemas.fleet import UNKNOWN
+from schemas.frames import Accepted, Beat, Delta, Done, Failed, Frame, decode_frame
+from schemas.inference import Cancel, Dispatch, InferRequest, Urgency
 from schemas.wire import UNREADABLE, encode
 
 ACCEPT_WITHIN = 0.3
@@ -60,6 +61,7 @@ class Attempt:
         self._next_seq = 0
         self._heard_at = self._deadline = clock()
         self._incarnation = seat.node.advert.incarnation
+        self._urgency = Urgency.INTERACTIVE
         self._answered = False
         self._over = False
         self._disturbed = False
@@ -85,7 +87,8 @@ class Attempt:
         self._id = dispatch.attempt
         self._deadline = deadline
         self._heard_at = now
-        self.seat.pending += 1
+        self._urgency = request.urgency
+        self.seat.expect(self._urgency)
         tier, worker = self.seat.node.key
         try:
             self._inbox.ask(subjects.work(tier, worker, "infer"), encode(dispatch))
@@ -179,18 +182,18 @@ class Attempt:
 
     def _take(self, frame: Frame) -> None:
         match frame:
-            case Accepted(slots_free=slots_free):
+            case Accepted(slots_free=free, slots_idle=idle):
                 self._answer()
-                self._fleet.room(self.seat, slots_free)
+                self._fleet.room(self.seat, Room(free, idle))
             case Failed():
                 self._over = True
                 self._answer()
                 self._count_room(frame)
                 self._fail(_error_of(frame))
                 return
-            case Done(slots_free=slots_free):
+            case Done(slots_free=free, slots_idle=idle):
                 self._over = True
-                self._fleet.room(self.seat, slots_free)
+                self._fleet.room(self.seat, Room(free, idle))
             case Delta() | Beat():
                 pass
         if len(self._frames) >= MAX_UNREAD:
@@ -200,9 +203,11 @@ class Attempt:
         self._wake()
 
     def _count_room(self, frame: Failed) -> None:
-        if frame.slots_free == UNKNOWN and isinstance(_error_of(frame), Busy):
-            self.seat.slots_free = 0
-        self._fleet.room(self.seat, frame.slots_free)
+        room = Room(frame.slots_free, frame.slots_idle)
+        if room.free == UNKNOWN and isinstance(_error_of(frame), Busy):
+            # Full for background requests does not mean full for all.
+            room = Room(0, 0) if self._urgency is Urgency.INTERACTIVE else Room(idle=0)
+        self._fleet.room(self.seat, room)
 
     def _on_trouble(self, delivery: Delivery) -> None:
         if delivery.status is Status.DISCONNECTED and self._answered:
@@ -232,7 +237,7 @@ class Attempt:
     def _answer(self) -> None:
         if not self._answered:
             self._answered = True
-            self.seat.pending -= 1
+            self.seat.settle(self._urgency)
 
     def _fail(self, error: MeshError) -> None:
         if self._failure is None:

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from mesh.prefix import Prefix
 from schemas.fleet import Tier
-from schemas.inference import Ability, Policy
+from schemas.inference import Ability, Policy, Urgency
 
 
 class Line(StrEnum):
@@ -37,6 +37,7 @@ class Demand:
     prompt_tokens: int
     output_tokens: int
     deadline: float
+    urgency: Urgency = Urgency.INTERACTIVE
     needs: dict[Ability, str] = field(default_factory=dict)
     """Abilities wanted, each with the request field that asks for it."""
     context_tokens: int | None = None

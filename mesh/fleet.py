@@ -12,8 +12,9 @@ from mesh.bus import Bus
 from mesh.clock import Clock, monotonic
 from mesh.errors import BusUnavailable
 from mesh.inbox import Delivery
-from mesh.seats import Group, Node, Seat
+from mesh.seats import Group, Node, Room, Seat
 from schemas.fleet import Advert, ModelState, Tier
+from schemas.inference import Urgency
 from schemas.wire import UNREADABLE, decoder
 
 ADVERT_INTERVAL = 1.0
@@ -35,6 +36,7 @@ class ModelSummary:
     workers: int
     slots: int
     slots_free: int
+    slots_idle: int
     context: int
     state: ModelState
 
@@ -92,7 +94,7 @@ class Fleet:
             return
         if node.advert.incarnation != advert.incarnation:
             for seat in node.seats.values():
-                seat.pending = 0
+                seat.forget_pending()
         node.advert, node.seen_at, node.suspect = advert, now, False
         self._seat(node, now)
         if advert.draining and not advert.models:
@@ -118,10 +120,9 @@ class Fleet:
         for node in self._nodes.values():
             node.seen_at = min(node.seen_at + seconds, now)
 
-    def room(self, seat: Seat, slots_free: int) -> None:
-        """Take over a worker's own count of free slots from one of its frames, if it told one."""
-        if slots_free >= 0:
-            seat.slots_free = slots_free
+    def room(self, seat: Seat, room: Room) -> None:
+        """Take over a worker's own count of its slots from one of its frames, if it told one."""
+        seat.count(room)
         if seat.free > 0:
             self._tell(seat.status.name)
 
@@ -133,9 +134,9 @@ class Fleet:
         """Return every seat for a model on live workers of a tier."""
         return self.group(model, tier).seats
 
-    def tiers_with_room(self, model: str) -> set[Tier]:
+    def tiers_with_room(self, model: str, urgency: Urgency = Urgency.INTERACTIVE) -> set[Tier]:
         """Return the tiers on which a worker has a slot for a model now."""
-        return {tier for tier in Tier if self.group(model, tier).open}
+        return {tier for tier in Tier if self.group(model, tier).room(urgency)}
 
     def nodes(self) -> list[Node]:
         """Return the live workers, by tier and name."""
@@ -208,7 +209,8 @@ def _summary(name: str, edge: Iterable[Seat], cloud: Iterable[Seat]) -> ModelSum
         cloud=bool(cloud),
         workers=len(seats),
         slots=sum(seat.status.slots for seat in seats),
-        slots_free=sum(max(0, seat.free) for seat in seats),
+        slots_free=sum(seat.free for seat in seats),
+        slots_idle=sum(seat.idle for seat in seats),
         context=max(seat.status.context for seat in seats),
         state=state,
     )

@@ -1,7 +1,8 @@
 """Placement: where a request goes now. Pure; the clock and the fleet are handed in.
 
 Best predicted finish wins; equals are told apart by load, then at random. The cloud is used for a
-stated reason only, and never under ``edge-only``.
+stated reason only, and never under ``edge-only``. A background request takes idle slots alone, and
+no amount of waiting is a reason for it: only that the edge cannot do it, or not in time.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from mesh.prefix import longest_held
 from mesh.ranking import best, predict
 from mesh.seats import SAMPLE, Seat
 from schemas.fleet import ModelState, Tier
-from schemas.inference import Ability, Policy
+from schemas.inference import Ability, Policy, Urgency
 
 
 class Fallback(StrEnum):
@@ -80,7 +81,7 @@ Decision = Dispatch | Overflow | Wait | Reject
 def place(
     demand: Demand, fleet: Fleet, now: float, waiting: int = 0, limits: Limits | None = None
 ) -> Decision:
-    """Decide where a request goes; ``waiting`` counts the requests of its model in line."""
+    """Decide where a request goes; ``waiting`` counts the requests of its model before it."""
     limits = limits or Limits()
     if demand.policy is Policy.CLOUD_ONLY:
         return _place_in_cloud(demand, fleet, waiting, limits)
@@ -126,7 +127,8 @@ def _all_busy(
             if cloud is not None:
                 return Overflow(cloud, Fallback.DEADLINE)
         overdue = demand.line is Line.OVERDUE
-        if overdue or (demand.line is Line.ARRIVING and waiting >= threshold):
+        impatient = overdue or (demand.line is Line.ARRIVING and waiting >= threshold)
+        if impatient and demand.urgency is Urgency.INTERACTIVE:
             cloud = _free_cloud(demand, fleet)
             if cloud is not None:
                 return Overflow(cloud, Fallback.WAIT if overdue else Fallback.QUEUE_DEPTH)
@@ -209,10 +211,11 @@ def _with_room(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
     """
     group = fleet.group(demand.model, tier)
     link = longest_held(demand.prefixes, group.holders) if group.holders else None
-    holders = [] if link is None else [s for s in group.holders[link.fingerprint] if s.free]
-    seats = dict.fromkeys((*holders[:SAMPLE], *group.with_room()))
+    room = group.room(demand.urgency)
+    holders = [] if link is None else [s for s in group.holders[link.fingerprint] if s in room]
+    seats = dict.fromkeys((*holders[:SAMPLE], *group.with_room(demand.urgency)))
     fitting = [seat for seat in seats if _fits(demand, seat)]
-    return fitting or [seat for seat in group.open if _fits(demand, seat)]
+    return fitting or [seat for seat in room if _fits(demand, seat)]
 
 
 def _fitting(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:

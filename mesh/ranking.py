@@ -48,11 +48,13 @@ def _fastest(demand: Demand, seats: Sequence[Seat]) -> tuple[float, Seat]:
         (
             seat.status.state is not ModelState.READY,
             round(predict(demand, seat), 3),
+            # Rather where nobody has to give way.
+            1 - seat.idle / max(1, seat.status.slots),
             1 - seat.free / max(1, seat.status.slots),
             random.random(),  # noqa: S311 - spreads load
             seat,
         )
         for seat in seats
     )
-    _, finish, _, _, seat = min(ranked, key=lambda rank: rank[:4])
+    _, finish, _, _, _, seat = min(ranked, key=lambda rank: rank[:5])
     return finish, seat

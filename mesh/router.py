@@ -44,7 +44,7 @@ from mesh.seats import Seat
 from mesh.waiting import WaitingLine
 from schemas.fleet import Tier
 from schemas.frames import Accepted, Beat, Delta, Done
-from schemas.inference import Ability, InferRequest, Lease, Task
+from schemas.inference import Ability, InferRequest, Lease, Task, Urgency
 from schemas.wire import encode
 
 log = structlog.get_logger("mesh.router")
@@ -95,7 +95,7 @@ class _Ticket:
     def settle(self, decision: Decision) -> None:
         """Reserve the seat until the dispatch itself counts."""
         if isinstance(decision, Dispatch | Overflow):
-            decision.seat.pending += 1
+            decision.seat.expect(self.demand.urgency)
         self.decision.set_result(decision)
 
     def take(self, decision: Decision) -> Decision:
@@ -109,7 +109,7 @@ class _Ticket:
         decision = self.settled_now()
         if self._taken or not isinstance(decision, Dispatch | Overflow):
             return False
-        decision.seat.pending -= 1
+        decision.seat.settle(self.demand.urgency)
         return True
 
 
@@ -126,7 +126,7 @@ class Router:
         self._bus, self._fleet, self._clock = bus, fleet, clock
         self._settings = settings or RouterSettings()
         self._incarnation = f"r{random.getrandbits(64):016x}"
-        self._lines: dict[str, WaitingLine[_Ticket]] = {}
+        self._lines: dict[tuple[str, Urgency], WaitingLine[_Ticket]] = {}
         self._histories: dict[str, ModelHistory] = {}
         self._attempts: set[Attempt] = set()
         fleet.on_change(self._serve_line)
@@ -155,7 +155,7 @@ class Router:
 
     def waiting(self, model: str) -> int:
         """Return how many requests stand in line for a model."""
-        return len(self._lines.get(model, ()))
+        return sum(self._waiting(model, urgency) for urgency in Urgency)
 
     @property
     def running(self) -> int:
@@ -222,6 +222,7 @@ class Router:
             ),
             output_tokens=max(0, min(output, MOST_TOKENS)),
             deadline=deadline,
+            urgency=request.urgency,
             needs=_needs(request),
             # A worker checks inputs one by one, and exactly: it can name the one that is too long.
             context_tokens=None if request.task is Task.GENERATE else 0,
@@ -230,8 +231,13 @@ class Router:
             demand.prefixes = prefixes(request)
         return Journey(demand, deadline)
 
+    def _waiting(self, model: str, urgency: Urgency) -> int:
+        return len(self._lines.get((model, urgency), ()))
+
     def _place(self, demand: Demand) -> Decision:
-        waiting = self.waiting(demand.model)
+        waiting = self._waiting(demand.model, Urgency.INTERACTIVE)
+        if demand.urgency is Urgency.BACKGROUND:
+            waiting = self.waiting(demand.model)
         return place(demand, self._fleet, self._clock(), waiting, self._settings.limits)
 
     @contextmanager
@@ -251,14 +257,15 @@ class Router:
         """Stand in line; a seat that was given but not taken goes to the next."""
         journey.begin_wait(self._clock(), self._settings.wait_share, self._settings.max_wait)
         ticket = _Ticket(journey.demand)
-        line = self._lines.setdefault(request.model, WaitingLine())
+        key = request.model, request.urgency
+        line = self._lines.setdefault(key, WaitingLine())
         line.add(ticket, request.tenant, journey.deadline)
         try:
             yield ticket
         finally:
             line.remove(ticket)
-            if not line and self._lines.get(request.model) is line:
-                del self._lines[request.model]
+            if not line and self._lines.get(key) is line:
+                del self._lines[key]
             if ticket.give_back():
                 self._serve_line(request.model)
 
@@ -287,11 +294,12 @@ class Router:
         return ticket.settled_now()
 
     def _serve_line(self, model: str) -> None:
-        """Give seats to those who wait, while there are any."""
-        line = self._lines.get(model)
-        while line and (tiers := self._fleet.tiers_with_room(model)):
-            if not self._serve_next(line, tiers):
-                return
+        """Give seats to those who wait, while there are any: first to whom somebody waits for."""
+        for urgency in Urgency:
+            line = self._lines.get((model, urgency))
+            while line and (tiers := self._fleet.tiers_with_room(model, urgency)):
+                if not self._serve_next(line, tiers):
+                    break
 
     def _serve_next(self, line: WaitingLine[_Ticket], tiers: AbstractSet[Tier]) -> bool:
         """Give a seat to the first in line who can use one of these tiers.

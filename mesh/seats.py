@@ -6,11 +6,23 @@ so each group keeps the set of its seats with room, and large sets are sampled.
 
 import random
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from schemas.fleet import Advert, ModelStatus, Tier
+from schemas.fleet import UNKNOWN, Advert, ModelStatus, Tier
+from schemas.inference import Urgency
 
 SAMPLE = 24
 """Seats that placement compares at most; the best of that many is seldom far from the best."""
+
+
+class Room(NamedTuple):
+    """A worker's own count of its slots, as in ``ModelStatus``; ``UNKNOWN`` where it told none."""
+
+    free: int = UNKNOWN
+    idle: int = UNKNOWN
+
+
+UNCOUNTED = Room()
 
 
 class Node:
@@ -49,19 +61,25 @@ class Node:
 class Group:
     """All seats of one model on one tier."""
 
-    __slots__ = ("holders", "open", "seats", "slots")
+    __slots__ = ("holders", "idle", "open", "seats", "slots")
 
     def __init__(self) -> None:
         self.seats: list[Seat] = []
         self.open: dict[Seat, None] = {}
         """Those with room; a dict for its order, which makes samples repeatable."""
+        self.idle: dict[Seat, None] = {}
+        """Of these, the ones with room for background requests."""
         self.slots = 0
         self.holders: dict[str, dict[Seat, None]] = {}
         """The seats that hold a prefix, by its fingerprint."""
 
-    def with_room(self) -> Sequence["Seat"]:
+    def room(self, urgency: Urgency) -> dict["Seat", None]:
+        """Return the seats with room for such requests."""
+        return self.open if urgency is Urgency.INTERACTIVE else self.idle
+
+    def with_room(self, urgency: Urgency = Urgency.INTERACTIVE) -> Sequence["Seat"]:
         """Return the seats with room, or a sample of them."""
-        return _sample(tuple(self.open))
+        return _sample(tuple(self.room(urgency)))
 
     def any(self) -> Sequence["Seat"]:
         """Return the seats, or a sample of them."""
@@ -71,15 +89,17 @@ class Group:
 class Seat:
     """One model on one worker, and how many attempts it could take now."""
 
-    __slots__ = ("_group", "_pending", "_slots_free", "free", "node", "status", "warm")
+    __slots__ = ("_group", "_pending", "_room", "free", "idle", "node", "status", "warm")
 
     def __init__(self, node: Node, status: ModelStatus, group: Group) -> None:
         self.node, self.status, self._group = node, status, group
         self.warm: frozenset[str] = frozenset()
-        self._pending = 0
-        self._slots_free = status.slots_free
+        self._pending = dict.fromkeys(Urgency, 0)
+        self._room = _room_of(status)
         self.free = 0
-        """Slots that a new attempt could take."""
+        """Slots that a new interactive attempt could take."""
+        self.idle = 0
+        """Slots that a new background attempt could take."""
         group.seats.append(self)
         group.slots += status.slots
         self._hold(frozenset(status.warm))
@@ -88,21 +108,34 @@ class Seat:
     @property
     def slots_free(self) -> int:
         """Free slots by the worker's own last count."""
-        return self._slots_free
-
-    @slots_free.setter
-    def slots_free(self, count: int) -> None:
-        self._slots_free = count
-        self.regroup()
+        return self._room.free
 
     @property
     def pending(self) -> int:
         """Attempts dispatched and not yet answered."""
-        return self._pending
+        return sum(self._pending.values())
 
-    @pending.setter
-    def pending(self, count: int) -> None:
-        self._pending = max(0, count)
+    def expect(self, urgency: Urgency) -> None:
+        """Count an attempt that is dispatched, or is about to be."""
+        self._pending[urgency] += 1
+        self.regroup()
+
+    def settle(self, urgency: Urgency) -> None:
+        """Take back an attempt that was answered or not dispatched at all."""
+        self._pending[urgency] = max(0, self._pending[urgency] - 1)
+        self.regroup()
+
+    def forget_pending(self) -> None:
+        """Expect no answers any more: the worker that owed them is gone."""
+        self._pending = dict.fromkeys(Urgency, 0)
+        self.regroup()
+
+    def count(self, room: Room) -> None:
+        """Take over the worker's own count, as far as it told one."""
+        if room.free >= 0:
+            self._room = Room(room.free, room.idle if room.idle >= 0 else room.free)
+        elif room.idle >= 0:
+            self._room = Room(self._room.free, room.idle)
         self.regroup()
 
     def update(self, status: ModelStatus) -> None:
@@ -116,14 +149,15 @@ class Seat:
         if status.warm != self.status.warm:
             self._hold(frozenset(status.warm))
         self.status = status
-        if self._pending == 0:
-            self._slots_free = status.slots_free
+        if not self.pending:
+            self._room = _room_of(status)
         self.regroup()
 
     def leave(self) -> None:
         """Take the seat out of its group."""
         self._group.seats.remove(self)
         self._group.open.pop(self, None)
+        self._group.idle.pop(self, None)
         self._group.slots -= self.status.slots
         self._hold(frozenset())
         # Attempts that are still under way keep counting, but for nobody who looks for room.
@@ -142,13 +176,27 @@ class Seat:
 
     def regroup(self) -> None:
         """Count anew, and sort the seat among those with room, or not."""
-        free = self._slots_free - self._pending
-        if free > 0 and not (self.node.suspect or self.node.advert.draining):
-            self.free = free
-            self._group.open[self] = None
+        if self.node.suspect or self.node.advert.draining:
+            self.free = self.idle = 0
         else:
-            self.free = 0
-            self._group.open.pop(self, None)
+            pending = self._pending[Urgency.INTERACTIVE]
+            self.free = max(0, self._room.free - pending)
+            pending += self._pending[Urgency.BACKGROUND]
+            self.idle = max(0, min(self.free, self._room.idle - pending))
+        _sort(self, self._group.open, self.free)
+        _sort(self, self._group.idle, self.idle)
+
+
+def _room_of(status: ModelStatus) -> Room:
+    idle = status.slots_idle
+    return Room(status.slots_free, status.slots_free if idle == UNKNOWN else idle)
+
+
+def _sort(seat: Seat, seats: dict[Seat, None], room: int) -> None:
+    if room:
+        seats[seat] = None
+    else:
+        seats.pop(seat, None)
 
 
 def _sample(seats: Sequence[Seat]) -> Sequence[Seat]:

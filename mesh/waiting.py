@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class WaitingLine(Generic[T]):
-    """Requests that wait for one model.
+    """Requests of one urgency that wait for one model.
 
     Tenants take turns, so one that sends a thousand requests delays another by one request, not by
     a thousand. Within a tenant the soonest deadline goes first, then arrival.

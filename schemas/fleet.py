@@ -6,6 +6,9 @@ import msgspec
 
 from schemas.wire import Message
 
+UNKNOWN = -1
+"""A count of slots that a worker does not tell."""
+
 
 class Tier(StrEnum):
     """On which side of the sovereignty boundary a worker computes."""
@@ -41,7 +44,10 @@ class ModelStatus(Message, frozen=True, kw_only=True):
     """One model on one worker.
 
     digest: SHA-256 of the model file (empty if unknown); only equal digests can resume each
-    other's streams. context: tokens per sequence. kv_free: free tokens in the KV cache.
+    other's streams. context: tokens per sequence. slots_free: those that interactive requests
+    may count on, because background ones give way; slots_idle: those that nobody computes in, all
+    that background requests may take (unknown: the same). kv_free: tokens of the KV cache that are
+    free for interactive requests.
     prefill_rate, decode_rate: tokens/s of one sequence at the current batch, moving averages, 0 if
     unknown. overhead_ms: time to first token beyond prefill: measured (network,
     upstream), or what loading a model that is ``available`` is expected to take.
@@ -54,6 +60,7 @@ class ModelStatus(Message, frozen=True, kw_only=True):
     context: int = 0
     slots: int = 1
     slots_free: int = 0
+    slots_idle: int = UNKNOWN
     kv_free: int = 0
     queued: int = 0
     prefill_rate: float = 0.0

@@ -10,24 +10,23 @@ from typing import Any
 import msgspec
 
 from schemas.failures import FailureCode
+from schemas.fleet import UNKNOWN
 from schemas.inference import FinishReason, Usage
 from schemas.wire import Message, encode
-
-UNKNOWN = -1
-"""``slots_free`` of a worker that does not say."""
 
 
 class Accepted(Message, frozen=True, kw_only=True, tag="accepted"):
     """The worker took the attempt and holds a slot for it.
 
-    digest: of the model file; slots_free: what is left for others, which spares the router the
-    wait for the next advert.
+    digest: of the model file; slots_free, slots_idle: as in ``ModelStatus``, which spares the
+    router the wait for the next advert.
     """
 
     seq: int
     worker: str
     digest: str = ""
     slots_free: int = UNKNOWN
+    slots_idle: int = UNKNOWN
 
 
 class ToolCallDelta(Message, frozen=True, kw_only=True):
@@ -76,6 +75,7 @@ class Done(Message, frozen=True, kw_only=True, tag="done"):
     finish_reason: FinishReason
     usage: Usage
     slots_free: int = UNKNOWN
+    slots_idle: int = UNKNOWN
     last: Delta | None = None
 
 
@@ -88,6 +88,7 @@ class Failed(Message, frozen=True, kw_only=True, tag="failed"):
     param: str | None = None
     retry_after_ms: int | None = None
     slots_free: int = UNKNOWN
+    slots_idle: int = UNKNOWN
 
 
 Frame = Accepted | Delta | Beat | Done | Failed

@@ -33,6 +33,14 @@ class Task(StrEnum):
     """One score per entry of ``inputs``: how well it answers ``query``."""
 
 
+class Urgency(StrEnum):
+    """Whether somebody waits for the answer."""
+
+    INTERACTIVE = "interactive"
+    BACKGROUND = "background"
+    """Computed in what interactive requests leave, and interrupted when they need it."""
+
+
 class Ability(StrEnum):
     """What a request needs of an engine beyond plain chat."""
 
@@ -122,6 +130,7 @@ class InferRequest(Message, frozen=True, kw_only=True):
     id: str = ""
     tenant: str = "default"
     policy: Policy = Policy.EDGE_FIRST
+    urgency: Urgency = Urgency.INTERACTIVE
     deadline_ms: int | None = None
     stream: bool = False
     max_tokens: int | None = None

@@ -1,12 +1,12 @@
 """The agent: the bus side of every worker. Adverts, admission, frames, cancel, leases, drain.
 
 The agent is the sole arbiter of its slots: a dispatch takes one or is refused at once, and no
-queue forms here that would be stranded if the machine went away.
+queue forms here that would be stranded if the machine went away. Background attempts take idle
+slots only, and none from interactive ones (``slots.py``).
 """
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -33,11 +33,13 @@ from mesh.errors import (
     WorkerLost,
 )
 from mesh.inbox import Delivery, Status
+from mesh.seats import UNCOUNTED, Room
 from schemas.fleet import Advert, ModelState, ModelStatus, Tier
-from schemas.inference import Cancel, Dispatch, Lease, ModelOrder
+from schemas.inference import Cancel, Dispatch, Lease, ModelOrder, Urgency
 from schemas.wire import UNREADABLE, decoder, encode
 from workers.engine import Engine, Loadable
 from workers.frame_writer import STREAM_WINDOW, WHOLE_WINDOW, FrameWriter
+from workers.slots import Slots
 
 log = structlog.get_logger("mesh.agent")
 
@@ -104,7 +106,7 @@ class Agent:
         self._sequence = 0
         self._memory_free = 0
         self._running: dict[str, Running] = {}
-        self._taken: Counter[str] = Counter()
+        self._slots = Slots()
         self._heard: dict[str, float] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -196,8 +198,7 @@ class Agent:
         engine = self._engines.get(name)
         error_ = self._refusal(name, engine, work)
         if engine is None or error_ is not None:
-            free = 0 if isinstance(error_, Busy | Draining) else -1
-            self._refuse(delivery.reply, error_ or ModelNotFound(), free)
+            self._refuse(delivery.reply, error_ or ModelNotFound(), engine)
             return
         self._admit(work, engine, delivery.reply)
 
@@ -213,21 +214,24 @@ class Agent:
             )
         if self._must_wait(status):
             return Busy(f"{name} is being loaded")
-        if self._taken[name] >= status.slots:
+        room = self._room(engine, status)
+        if not (room.free if work.request.urgency is Urgency.INTERACTIVE else room.idle):
             return Busy(f"all slots of {name} are taken")
         if work.attempt in self._running:
             return InvalidRequest("this attempt is already running")
         return DeadlineExceeded() if work.remaining_ms <= 0 else None
 
-    def _refuse(self, reply: str, error: MeshError, slots_free: int = -1) -> None:
-        self._writer(reply, stream=False, running=None).failed(error, slots_free)
+    def _refuse(self, reply: str, error: MeshError, engine: Engine | None = None) -> None:
+        room = UNCOUNTED
+        if isinstance(error, Busy | Draining):
+            room = Room(0, 0) if engine is None else self._room(engine, engine.status())
+        self._writer(reply, stream=False, running=None).failed(error, room)
 
     def _admit(self, work: Dispatch, engine: Engine, reply: str) -> None:
         running = Running(work, engine)
         running.writer = writer = self._writer(reply, stream=work.request.stream, running=running)
-        name = work.request.model
         self._running[work.attempt] = running
-        self._taken[name] += 1
+        self._slots.take(work.request)
         self._heard[work.router] = self._clock()
         self._idle.clear()
         assert self._attempts is not None, "work arrives only while the agent runs"  # noqa: S101
@@ -237,7 +241,7 @@ class Agent:
         # Not a ``finally`` in the task: one that is cancelled before its first step has none.
         running.task.add_done_callback(lambda _: self._release(running))
         status = engine.status()
-        writer.accepted(self._settings.name, status.digest, self._free(status))
+        writer.accepted(self._settings.name, status.digest, self._room(engine, status))
         self.changed()
         loop = asyncio.get_running_loop()
         running.timer = loop.call_later(
@@ -264,20 +268,21 @@ class Agent:
             self._end(running, InternalError())
         else:
             if self._release(running):
-                writer.done(finish, self._free(running.engine.status()))
+                engine = running.engine
+                writer.done(finish, self._room(engine, engine.status()))
 
     def _end(self, running: Running, error: MeshError) -> None:
         """Stop the attempt, free its slot and report, unless it is over already."""
         if not self._release(running) or running.writer is None:
             return
-        running.writer.failed(error, self._free(running.engine.status()))
+        running.writer.failed(error, self._room(running.engine, running.engine.status()))
         running.writer.close()
         running.stop()
 
     def _release(self, running: Running) -> bool:
         if self._running.pop(running.work.attempt, None) is None:
             return False
-        self._taken[running.work.request.model] -= 1
+        self._slots.release(running.work.request)
         if running.timer is not None:
             running.timer.cancel()
         if not self._running:
@@ -312,12 +317,12 @@ class Agent:
         There they can go elsewhere if it takes long. One that is loaded because attempts here wait
         for it may have company.
         """
-        return status.state is ModelState.LOADING and not self._taken[status.name]
+        return status.state is ModelState.LOADING and not self._slots.taken(status.name)
 
-    def _free(self, status: ModelStatus) -> int:
+    def _room(self, engine: Engine, status: ModelStatus) -> Room:
         if self.draining or status.state is ModelState.FAILED or self._must_wait(status):
-            return 0
-        return max(0, status.slots - self._taken[status.name])
+            return Room(0, 0)
+        return self._slots.room(status, gives_way=engine.gives_way)
 
     async def _sweep(self) -> None:
         last = self._clock()
@@ -355,10 +360,12 @@ class Agent:
             self._advert_timer = None
         if self._departed:
             return
-        statuses = (engine.status() for engine in self._engines.values())
-        self._post_advert(
-            tuple(replace(status, slots_free=self._free(status)) for status in statuses)
-        )
+        self._post_advert(tuple(map(self._status, self._engines.values())))
+
+    def _status(self, engine: Engine) -> ModelStatus:
+        status = engine.status()
+        room = self._room(engine, status)
+        return replace(status, slots_free=room.free, slots_idle=room.idle)
 
     def _post_advert(self, models: tuple[ModelStatus, ...]) -> None:
         self._sequence += 1

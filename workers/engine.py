@@ -41,11 +41,20 @@ Emit = Callable[[Piece], None]
 class Engine(Protocol):
     """Computes completions for one model.
 
-    The agent admits at most ``status().slots`` attempts at a time, so an engine keeps no queue.
+    The agent admits at most ``status().slots`` interactive attempts at a time, and background ones
+    only while all together are fewer, so an engine keeps no queue.
     """
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether background attempts are interrupted for interactive ones that come later.
+
+        Where they are not, a slot that one of them holds is taken for everybody.
+        """
+        ...
+
     def status(self) -> ModelStatus:
-        """Return what to advertise; ``slots_free`` and ``queued`` are filled in by the agent."""
+        """Return what to advertise; the counts of slots that are left are the agent's."""
         ...
 
     async def run(self, changed: Callable[[], None]) -> None:

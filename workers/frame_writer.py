@@ -10,7 +10,8 @@ from collections.abc import Callable
 from mesh.bus import Bus
 from mesh.clock import Clock
 from mesh.errors import BusUnavailable, MeshError, PayloadTooLarge
-from schemas.frames import UNKNOWN, Accepted, Beat, Delta, Done, Failed, Frame, encode_frame
+from mesh.seats import UNCOUNTED, Room
+from schemas.frames import Accepted, Beat, Delta, Done, Failed, Frame, encode_frame
 from workers.engine import Finish, Piece
 
 STREAM_WINDOW = 0.02
@@ -46,9 +47,17 @@ class FrameWriter:
         # A stream's first token is overdue from the start; a whole answer's is not.
         self._flushed_at = self.sent_at - (window if eager else 0.0)
 
-    def accepted(self, worker: str, digest: str, slots_free: int) -> None:
+    def accepted(self, worker: str, digest: str, room: Room) -> None:
         """Send the answer to the dispatch."""
-        self._send(Accepted(seq=self._seq, worker=worker, digest=digest, slots_free=slots_free))
+        self._send(
+            Accepted(
+                seq=self._seq,
+                worker=worker,
+                digest=digest,
+                slots_free=room.free,
+                slots_idle=room.idle,
+            )
+        )
 
     def emit(self, piece: Piece) -> None:
         """Take new output; it is sent within the window."""
@@ -65,7 +74,7 @@ class FrameWriter:
         """Send a sign of life."""
         self._send(Beat(seq=self._seq))
 
-    def done(self, finish: Finish, slots_free: int) -> None:
+    def done(self, finish: Finish, room: Room) -> None:
         """Send the end, together with what is pending."""
         pieces = self._take_pending()
         last = pieces.pop() if pieces else None
@@ -76,12 +85,13 @@ class FrameWriter:
                 seq=self._seq,
                 finish_reason=finish.reason,
                 usage=finish.usage,
-                slots_free=slots_free,
+                slots_free=room.free,
+                slots_idle=room.idle,
                 last=None if last is None else self._delta(last),
             )
         )
 
-    def failed(self, error: MeshError, slots_free: int = UNKNOWN) -> None:
+    def failed(self, error: MeshError, room: Room = UNCOUNTED) -> None:
         """Send what is pending, and the error."""
         self._flush()
         retry_after = error.retry_after
@@ -92,7 +102,8 @@ class FrameWriter:
                 message=error.message,
                 param=error.param,
                 retry_after_ms=None if retry_after is None else int(retry_after * 1000),
-                slots_free=slots_free,
+                slots_free=room.free,
+                slots_idle=room.idle,
             )
         )
 

@@ -1,6 +1,7 @@
 """The scripted engine: numbered tokens at a set pace, for load tests, fault tests and front ends.
 
 Token *i* is the text ``"i "``, so that a reader can tell a lost, repeated or reordered one at once.
+Background attempts pause while interactive ones want their slots.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from schemas.fleet import ModelStatus
 from schemas.inference import Ability, Dispatch, FinishReason, InferRequest, Task, Usage
 from workers import scripted_inputs
 from workers.engine import Emit, Finish, Piece
+from workers.turns import Turns
 
 BURST = 256
 """Tokens emitted at full speed before others get a turn."""
@@ -43,6 +45,7 @@ class ScriptedEngine:
         self._settings = settings or ScriptedSettings()
         self._clock = clock
         script = self._settings
+        self._turns = Turns(script.slots)
         self._status = ModelStatus(
             name=script.name,
             digest=f"scripted:{script.tokens}",
@@ -53,6 +56,11 @@ class ScriptedEngine:
             overhead_ms=script.ttft_ms,
             abilities=(Ability.EMBEDDINGS.value, Ability.RERANK.value),
         )
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether background attempts are interrupted: between two tokens."""
+        return True
 
     def status(self) -> ModelStatus:
         """Return what the script promises."""
@@ -65,9 +73,13 @@ class ScriptedEngine:
 
     async def generate(self, work: Dispatch, emit: Emit) -> Finish:
         """Emit the numbered tokens that follow those already emitted, or what inputs give."""
-        request, first = work.request, len(work.emitted)
-        if request.task is not Task.GENERATE:
-            return await self._take_inputs(request, emit)
+        with self._turns.join(work.request.urgency) as turn:
+            if work.request.task is not Task.GENERATE:
+                return await self._take_inputs(work.request, emit, turn)
+            return await self._count(work, emit, turn)
+
+    async def _count(self, work: Dispatch, emit: Emit, turn: asyncio.Event) -> Finish:
+        request = work.request
         prompt_tokens = _count_words(request)
         if prompt_tokens >= self._settings.context:
             raise ContextLengthExceeded(
@@ -77,15 +89,16 @@ class ScriptedEngine:
         texts, reason = self._answer(request)
         if self._settings.ttft_ms > 0:
             await asyncio.sleep(self._settings.ttft_ms / 1000)
-        await self._play(texts, first, emit)
+        await self._play(texts, len(work.emitted), emit, turn)
         usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=len(texts))
         return Finish(reason, usage)
 
-    async def _take_inputs(self, request: InferRequest, emit: Emit) -> Finish:
+    async def _take_inputs(self, request: InferRequest, emit: Emit, turn: asyncio.Event) -> Finish:
         scripted_inputs.check(request, self._settings.context)
         if self._settings.ttft_ms > 0:
             await asyncio.sleep(self._settings.ttft_ms / 1000)
         for start in range(0, len(request.inputs), BURST):
+            await turn.wait()
             entries = request.inputs[start : start + BURST]
             if request.task is Task.EMBED:
                 found = (scripted_inputs.vector(entry, request.dimensions) for entry in entries)
@@ -107,13 +120,17 @@ class ScriptedEngine:
             return texts, reason
         return _cut(texts, min(cuts)), "stop"
 
-    async def _play(self, texts: list[str], first: int, emit: Emit) -> None:
+    async def _play(self, texts: list[str], first: int, emit: Emit, turn: asyncio.Event) -> None:
         pace = self._settings.tps
         start = self._clock()
         for number in range(first, len(texts)):
             if pace > 0:
                 await asyncio.sleep(start + (number - first) / pace - self._clock())
-            elif number % BURST == BURST - 1:
+            if not turn.is_set():
+                paused = self._clock()
+                await turn.wait()
+                start += self._clock() - paused
+            if pace <= 0 and number % BURST == BURST - 1:
                 await asyncio.sleep(0)
             emit(Piece(texts[number], (number,)))
 

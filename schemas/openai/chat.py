@@ -116,6 +116,8 @@ class ChatRequest(Extensions, frozen=True, kw_only=True):
     response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None
     modalities: tuple[str, ...] | None = None
+    service_tier: str | None = None
+    """``flex`` is for work that nobody waits for; all others are the same here."""
 
 
 class PromptDetails(Body, frozen=True, kw_only=True):

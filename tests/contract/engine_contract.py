@@ -12,7 +12,7 @@ import pytest
 
 from mesh.errors import ContextLengthExceeded
 from schemas.fleet import ModelState
-from schemas.inference import Ability, ChatMessage, Dispatch, InferRequest, Sampling
+from schemas.inference import Ability, ChatMessage, Dispatch, InferRequest, Sampling, Urgency
 from workers.engine import Engine, Finish, Piece
 
 GREEDY = Sampling(temperature=0)
@@ -144,6 +144,28 @@ class EngineContract(ABC):
                 for generation, work in zip(together, works, strict=True):
                     tasks.start_soon(generation.run, engine, work)
         assert [g.text for g in together] == [g.text for g in alone]
+
+    async def test_background_attempts_give_way_and_lose_nothing(self) -> None:
+        """With every slot theirs, as many interactive attempts run at once, and all come whole."""
+        texts = ("one", "two words")
+        async with self.running() as engine:
+            if not engine.gives_way:
+                pytest.skip("this engine cannot interrupt what it has begun")
+            alone = [
+                await generate(engine, dispatch(self.model, text, max_tokens=60)) for text in texts
+            ]
+            kinds = [Urgency.BACKGROUND] * 2 + [Urgency.INTERACTIVE] * 2
+            works = [
+                dispatch(self.model, text, max_tokens=60, urgency=urgency)
+                for text, urgency in zip(texts * 2, kinds, strict=True)
+            ]
+            together = [Generation() for _ in works]
+            async with anyio.create_task_group() as tasks:
+                for generation, work in zip(together, works, strict=True):
+                    tasks.start_soon(generation.run, engine, work)
+                    if work.request.urgency is Urgency.BACKGROUND:
+                        await generation.started.wait()
+        assert [g.text for g in together] == [g.text for g in alone] * 2
 
     async def test_cancelling_frees_the_slot(self) -> None:
         """With all slots taken, cancelling one attempt makes room for the next at once."""

@@ -217,6 +217,10 @@ class Fragile:
         self._after_a_token = after_a_token
         self.seen = 0
 
+    @property
+    def gives_way(self) -> bool:
+        return self._engine.gives_way
+
     def status(self) -> ModelStatus:
         return self._engine.status()
 

@@ -1,7 +1,7 @@
 """Fleets made of adverts, and a clock that stands still, for tests of pure decisions."""
 
 from mesh.fleet import Fleet
-from schemas.fleet import Advert, ModelState, ModelStatus, Tier
+from schemas.fleet import UNKNOWN, Advert, ModelState, ModelStatus, Tier
 
 
 class FakeClock:
@@ -19,6 +19,7 @@ def model(
     *,
     slots: int = 4,
     free: int | None = None,
+    idle: int = UNKNOWN,
     context: int = 4096,
     prefill: float = 0.0,
     decode: float = 0.0,
@@ -36,6 +37,7 @@ def model(
         context=context,
         slots=slots,
         slots_free=slots if free is None else free,
+        slots_idle=idle,
         prefill_rate=prefill,
         decode_rate=decode,
         overhead_ms=overhead_ms,

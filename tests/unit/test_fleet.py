@@ -2,9 +2,18 @@
 
 from mesh.fleet import Fleet
 from mesh.inbox import Delivery
+from mesh.seats import Room, Seat
 from schemas.fleet import Tier
+from schemas.inference import Urgency
 from schemas.wire import encode
 from tests.support.fleets import FakeClock, advert, fleet_of, model
+
+INTERACTIVE, BACKGROUND = Urgency
+
+
+def expect(seat: Seat, attempts: int, urgency: Urgency = INTERACTIVE) -> None:
+    for _ in range(attempts):
+        seat.expect(urgency)
 
 
 def test_late_advert_of_the_same_incarnation_is_ignored() -> None:
@@ -17,7 +26,7 @@ def test_late_advert_of_the_same_incarnation_is_ignored() -> None:
 def test_new_incarnation_starts_afresh() -> None:
     """A restarted worker counts from one again, and what was pending died with the old one."""
     fleet = fleet_of(advert("w", model(), sequence=50))
-    fleet.seats("m", Tier.EDGE)[0].pending = 3
+    expect(fleet.seats("m", Tier.EDGE)[0], 3)
     fleet.update(advert("w", model(), incarnation="i2", sequence=1))
     assert fleet.seats("m", Tier.EDGE)[0].free == 4
 
@@ -57,7 +66,7 @@ def test_listeners_hear_of_new_room() -> None:
     fleet.update(advert("w", model(free=0), sequence=2))
     assert heard == []
     fleet.update(advert("w", model(free=1), sequence=3))
-    fleet.room(fleet.seats("m", Tier.EDGE)[0], 2)
+    fleet.room(fleet.seats("m", Tier.EDGE)[0], Room(2))
     assert heard == ["m", "m"]
 
 
@@ -84,12 +93,12 @@ def test_advert_does_not_count_pending_dispatches_twice() -> None:
     """An advert that overtakes the answers leaves the count to the answers."""
     fleet = fleet_of(advert("w", model(slots=4)))
     seat = fleet.seats("m", Tier.EDGE)[0]
-    seat.pending = 3
+    expect(seat, 3)
     fleet.update(advert("w", model(slots=4, free=1), sequence=2))
     assert seat.free == 1
     for free in (3, 2, 1):
-        seat.pending -= 1
-        fleet.room(seat, free)
+        seat.settle(INTERACTIVE)
+        fleet.room(seat, Room(free))
     assert seat.free == 1
     fleet.update(advert("w", model(slots=4, free=2), sequence=3))
     assert seat.free == 2
@@ -104,7 +113,7 @@ def test_group_knows_who_has_room() -> None:
         return {seat.node.key[1] for seat in group.with_room()}
 
     assert (with_room(), group.slots) == ({"a"}, 5)
-    fleet.room(fleet.seats("m", Tier.EDGE)[1], 1)
+    fleet.room(fleet.seats("m", Tier.EDGE)[1], Room(1))
     assert with_room() == {"a", "b"}
     fleet.nodes()[0].suspect = True
     assert with_room() == {"b"}
@@ -120,9 +129,9 @@ def test_a_worker_that_left_offers_no_room() -> None:
     """An attempt that ends after its worker was dropped does not bring the seat back."""
     fleet = fleet_of(advert("gone", model()), advert("here", model()))
     seat = fleet.seats("m", Tier.EDGE)[0]
-    seat.pending += 1
+    seat.expect(INTERACTIVE)
     fleet.drop(seat.node)
-    seat.pending -= 1
+    seat.settle(INTERACTIVE)
     assert [seat.node.key[1] for seat in fleet.group("m", Tier.EDGE).open] == ["here"]
 
 
@@ -132,9 +141,9 @@ def test_room_is_told_even_without_a_count() -> None:
     told: list[str] = []
     fleet.on_change(told.append)
     seat = fleet.seats("m", Tier.EDGE)[0]
-    fleet.room(seat, -1)
-    seat.pending += 1
-    fleet.room(seat, -1)
+    fleet.room(seat, Room())
+    seat.expect(INTERACTIVE)
+    fleet.room(seat, Room())
     assert told == ["m"]
 
 
@@ -146,3 +155,28 @@ def test_own_standstill_is_not_a_workers_silence() -> None:
     fleet.excuse_silence(60)
     fleet.prune()
     assert fleet.has("m")
+
+
+def test_background_attempts_take_idle_slots_but_no_free_ones() -> None:
+    """What background work holds or is sent counts for background requests alone."""
+    fleet = fleet_of(advert("w", model(slots=4, free=3, idle=2)))
+    seat = fleet.seats("m", Tier.EDGE)[0]
+    assert (seat.free, seat.idle) == (3, 2)
+    seat.expect(BACKGROUND)
+    assert (seat.free, seat.idle) == (3, 1)
+    seat.expect(INTERACTIVE)
+    assert (seat.free, seat.idle) == (2, 0)
+    group = fleet.group("m", Tier.EDGE)
+    assert (list(group.room(INTERACTIVE)), list(group.room(BACKGROUND))) == ([seat], [])
+    seat.settle(BACKGROUND)
+    fleet.room(seat, Room(2, 2))
+    assert (fleet.models()[0].slots_free, fleet.models()[0].slots_idle) == (1, 1)
+
+
+def test_a_worker_that_tells_no_idle_slots_gives_way_to_nobody() -> None:
+    """For workers that know no background class, free and idle are the same."""
+    fleet = fleet_of(advert("w", model(slots=2)))
+    seat = fleet.seats("m", Tier.EDGE)[0]
+    assert (seat.free, seat.idle) == (2, 2)
+    fleet.room(seat, Room(1))
+    assert (seat.free, seat.idle) == (1, 1)

@@ -7,6 +7,7 @@ from typing import cast
 
 from mesh.bus import Bus
 from mesh.errors import BusUnavailable, Busy
+from mesh.seats import Room
 from schemas.frames import Accepted, Beat, Delta, Done, Failed, Frame, ToolCallDelta, decode_frame
 from schemas.inference import Usage
 from tests.support.wait import until
@@ -55,18 +56,19 @@ async def test_first_token_goes_at_once_and_the_rest_is_gathered() -> None:
     """A stream's first token is a frame of its own; the tail rides in Done."""
     recorder = Recorder()
     async with writer_to(recorder) as writer:
-        writer.accepted("w", "d", 3)
+        writer.accepted("w", "d", Room(3, 2))
         for piece in pieces(0, 4):
             writer.emit(piece)
-        writer.done(DONE, slots_free=4)
+        writer.done(DONE, Room(4, 3))
     assert recorder.frames == [
-        Accepted(seq=0, worker="w", digest="d", slots_free=3),
+        Accepted(seq=0, worker="w", digest="d", slots_free=3, slots_idle=2),
         Delta(seq=1, text="0 ", ids=(0,)),
         Done(
             seq=2,
             finish_reason="stop",
             usage=DONE.usage,
             slots_free=4,
+            slots_idle=3,
             last=Delta(seq=2, text="1 2 3 ", ids=(1, 2, 3)),
         ),
     ]
@@ -79,7 +81,7 @@ async def test_whole_answers_are_gathered_from_the_start() -> None:
         for piece in pieces(0, 3):
             writer.emit(piece)
         assert recorder.frames == []
-        writer.done(DONE, slots_free=4)
+        writer.done(DONE, Room(4, 3))
     (done,) = recorder.frames
     assert isinstance(done, Done)
     assert done.last == Delta(seq=0, text="0 1 2 ", ids=(0, 1, 2))
@@ -113,7 +115,7 @@ async def test_choices_and_rich_pieces_keep_frames_of_their_own() -> None:
         writer.emit(Piece("c", (3,), index=1))
         writer.emit(Piece(tool_calls=(ToolCallDelta(index=0, name="f"),)))
         writer.emit(Piece("d", (4,)))
-        writer.failed(Busy("full"), slots_free=0)
+        writer.failed(Busy("full"), Room(0, 0))
     texts = [(frame.text, frame.index) for frame in recorder.frames if isinstance(frame, Delta)]
     assert texts == [("ab", 0), ("c", 1), ("", 0), ("d", 0)]
     assert isinstance(recorder.frames[-1], Failed)
@@ -124,7 +126,7 @@ async def test_beats_are_numbered_with_the_rest() -> None:
     """A beat is a frame like any other."""
     recorder = Recorder()
     async with writer_to(recorder) as writer:
-        writer.accepted("w", "", 0)
+        writer.accepted("w", "", Room(0, 0))
         writer.beat()
     assert recorder.frames[1] == Beat(seq=1)
 
@@ -144,7 +146,7 @@ async def test_closed_writer_sends_nothing_more() -> None:
     async with writer_to(recorder, window=0.01, eager=False) as writer:
         writer.emit(Piece("a", (1,)))
         writer.close()
-        writer.done(DONE, slots_free=1)
+        writer.done(DONE, Room(1, 1))
     (done,) = recorder.frames
     assert isinstance(done, Done)
     assert done.last is None

@@ -9,7 +9,7 @@ from gateway.bodies import BodyDecoder
 from gateway.nesting import MAX_DEPTH
 from gateway.translate import Terms, to_infer
 from mesh.errors import InvalidRequest, Unsupported
-from schemas.inference import InferRequest, Policy
+from schemas.inference import InferRequest, Policy, Urgency
 from schemas.openai.chat import ChatRequest
 
 DECODER = BodyDecoder(ChatRequest)
@@ -43,6 +43,13 @@ def test_max_completion_tokens_wins() -> None:
     assert translate(max_tokens=5, max_completion_tokens=7).max_tokens == 7
     assert translate(max_tokens=5).max_tokens == 5
     assert translate().max_tokens is None
+
+
+@pytest.mark.parametrize("tier", [None, "auto", "default", "priority"])
+def test_the_flex_tier_is_background(tier: str | None) -> None:
+    """Nobody waits for what is asked for in that tier; all others are interactive."""
+    assert translate(service_tier="flex").urgency is Urgency.BACKGROUND
+    assert translate(service_tier=tier).urgency is Urgency.INTERACTIVE
 
 
 @pytest.mark.parametrize(

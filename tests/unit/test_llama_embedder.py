@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mesh.errors import ContextLengthExceeded, InvalidRequest, MeshError, Unsupported
 from mesh.vectors import unpack
 from schemas.failures import FailureCode
-from schemas.inference import ChatMessage, InferRequest, Task
+from schemas.inference import ChatMessage, InferRequest, Task, Urgency
 from workers.llama.embedder import READ_TOKENS, Embedder
 from workers.llama.gguf_header import BadModelFile, Header
 from workers.llama.inputs import InputReader
@@ -20,6 +20,7 @@ from workers.llama.messages import Cancel, Output, Step, Submit
 from workers.llama.packing import pack
 from workers.llama.pooling import Pooling, pooling_of
 from workers.llama.vectors import scores, unit_vectors
+from workers.llama.waits import LASTS
 from workers.slices import PIECE_BYTES, slices
 
 CONTEXT = 16
@@ -64,11 +65,23 @@ class Clock:
 
 
 @dataclass
+class Slow(FakeEncoder):
+    """Takes a millisecond per token."""
+
+    clock: Clock = field(default_factory=Clock)
+
+    def encode(self, inputs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        self.clock.now += sum(map(len, inputs)) / 1000
+        return super().encode(inputs)
+
+
+@dataclass
 class Bench:
     """An embedder and what it runs on."""
 
     pooling: Pooling = Pooling.MEAN
     slots: int = 3
+    batch: int = BATCH
     encoder: FakeEncoder = field(default_factory=FakeEncoder)
     clock: Clock = field(default_factory=Clock)
 
@@ -78,7 +91,7 @@ class Bench:
             self.encoder,
             reader,
             slots=self.slots,
-            batch=BATCH,
+            batch=self.batch,
             sequences=SEQUENCES,
             clock=self.clock,
         )
@@ -172,6 +185,46 @@ def test_no_slot_is_no_place() -> None:
     assert [o.failure for o in bench.run() if o.attempt == 2] == [FailureCode.BUSY]
     bench.submit(3, "c")
     assert bench.run()[-1].reason == "stop"
+
+
+def test_background_inputs_come_after_all_interactive_ones() -> None:
+    """They wait while there is an interactive attempt, also one whose texts are still read."""
+    bench = Bench()
+    bench.submit(1, *["aaaaa"] * 4, urgency=Urgency.BACKGROUND)
+    bench.embedder.step()
+    bench.submit(2, *["bbbbb"] * 3)
+    outputs = bench.run()
+    assert bench.batches == [["aaaaa"] * 2, ["bbbbb"] * 2, ["bbbbb"], ["aaaaa"] * 2]
+    assert [output.attempt for output in outputs if output.reason] == [2, 1]
+
+
+def test_background_inputs_take_no_slot_from_interactive_attempts() -> None:
+    """With every slot theirs, as many interactive attempts are taken; background ones are not."""
+    bench = Bench(slots=1)
+    bench.submit(1, "a", urgency=Urgency.BACKGROUND)
+    bench.submit(2, "b", urgency=Urgency.BACKGROUND)
+    bench.submit(3, "c")
+    bench.submit(4, "d")
+    outputs = bench.run()
+    assert {o.attempt for o in outputs if o.failure is FailureCode.BUSY} == {2, 4}
+    assert {o.attempt for o in outputs if o.reason} == {1, 3}
+
+
+def test_background_batches_stay_short_where_interactive_inputs_come() -> None:
+    """A batch takes a tenth of what an interactive attempt takes, if that is worth a batch."""
+    clock = Clock()
+    bench = Bench(encoder=Slow(clock=clock), clock=clock, batch=100)
+    job = ["b" * CONTEXT] * 4
+    bench.submit(1, *job, urgency=Urgency.BACKGROUND)
+    bench.submit(2, "a" * CONTEXT)
+    bench.run()
+    bench.submit(3, *job, urgency=Urgency.BACKGROUND)
+    bench.run()
+    assert [len(batch) for batch in bench.batches] == [1, 2, 2, 2, 2]
+    clock.now += LASTS
+    bench.submit(4, *job, urgency=Urgency.BACKGROUND)
+    bench.run()
+    assert len(bench.batches[-1]) == 4
 
 
 def test_reading_texts_does_not_hold_up_a_batch() -> None:

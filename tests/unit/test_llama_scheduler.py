@@ -84,3 +84,14 @@ def test_replayed_tokens_are_computed_like_a_prompt() -> None:
     assert resumed.is_prefilling
     assert resumed.num_generated == 3
     assert shape(schedule([resumed], 64)) == [(0, 8, 1)]
+
+
+def test_background_sequences_guess_nothing_beside_interactive_ones() -> None:
+    """Verifying a guess takes time, which an interactive stream would lose."""
+
+    def three(_sequence: Sequence, _rows: int) -> list[int]:
+        return [1, 2, 3]
+
+    job = sequence(5, num_computed=4, is_background=True)
+    assert shape(schedule([decoding(), job], 64, three)) == [(4, 4, 4), (4, 1, 1)]
+    assert shape(schedule([job], 64, three)) == [(4, 4, 4)]

@@ -19,7 +19,7 @@ from mesh.placement import (
 )
 from mesh.prefix import Prefix
 from schemas.fleet import ModelState, Tier
-from schemas.inference import Ability, Policy
+from schemas.inference import Ability, Policy, Urgency
 from tests.support.fleets import FakeClock, advert, fleet_of, model
 
 NOW = 0.0
@@ -256,7 +256,7 @@ def test_failed_engine_tells_why() -> None:
 def test_pending_dispatches_take_room() -> None:
     """What was dispatched and not yet answered counts as taken."""
     fleet = fleet_of(advert("e", model(slots=1)))
-    fleet.seats("m", Tier.EDGE)[0].pending = 1
+    fleet.seats("m", Tier.EDGE)[0].expect(Urgency.INTERACTIVE)
     assert isinstance(place(demand(), fleet, NOW), Wait)
 
 
@@ -341,3 +341,49 @@ def test_a_begun_answer_goes_on_only_with_the_same_file() -> None:
     fleet = fleet_of(advert("other", model(digest="e")), cloud(model()))
     decision = place(demand(digest="d"), fleet, NOW)
     assert isinstance(decision, Reject)
+
+
+def background(**changes: Any) -> Demand:
+    return demand(urgency=Urgency.BACKGROUND, **changes)
+
+
+def test_background_takes_idle_slots_only() -> None:
+    """A slot that is free because somebody would give way is for interactive requests alone."""
+    fleet = fleet_of(advert("busy", model(slots=2, free=2, idle=0)))
+    assert isinstance(place(background(), fleet, NOW), Wait)
+    assert worker_of(place(demand(), fleet, NOW)) == "busy"
+    fleet.update(advert("quiet", model(slots=2, free=1, idle=1)))
+    assert worker_of(place(background(), fleet, NOW)) == "quiet"
+
+
+def test_interactive_goes_where_nobody_has_to_give_way() -> None:
+    """Of equal workers the one with idle slots is chosen, though the other has more free ones."""
+    fleet = fleet_of(
+        advert("background", model(slots=4, free=4, idle=0)),
+        advert("idle", model(slots=4, free=1, idle=1)),
+    )
+    assert worker_of(place(demand(), fleet, NOW)) == "idle"
+
+
+@pytest.mark.parametrize("line", Line)
+def test_no_waiting_sends_background_to_the_cloud(line: Line) -> None:
+    """Neither the queue's depth nor a long wait is a reason."""
+    fleet = fleet_of(advert("e", model(slots=1, free=0)), cloud(model()))
+    assert isinstance(place(background(line=line), fleet, NOW, waiting=10), Wait)
+
+
+def test_background_uses_the_cloud_where_the_edge_cannot() -> None:
+    """A model the edge has not, one that failed there, and a deadline it would miss are reasons."""
+    missing = fleet_of(advert("e", model("other")), cloud(model()))
+    full = fleet_of(advert("e", model(decode=1, free=0)), cloud(model(decode=1000)))
+    failed = background(edge_attempts=3)
+    reasons = [
+        place(background(), missing, NOW),
+        place(background(deadline=5.0), full, NOW),
+        place(failed, full, NOW),
+    ]
+    assert [r.reason for r in reasons if isinstance(r, Overflow)] == [
+        Fallback.NO_MODEL,
+        Fallback.DEADLINE,
+        Fallback.EDGE_FAILED,
+    ]

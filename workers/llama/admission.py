@@ -1,14 +1,15 @@
 """Which sequences are being computed: attempts come in, their choices are given places, and leave.
 
-Every attempt is guaranteed one place with room for a whole context, which its first open choice
-has. Further choices run in what is left, and give way to attempts that arrive later.
+Every interactive attempt is guaranteed one place with room for a whole context, which its first
+open choice has. Further choices run in what is left, and give way to attempts that arrive later.
+Background attempts come after all of them, in the same way among themselves: whoever gives way is
+paused between two steps, and goes on when there is room again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from workers.llama.attempt import Attempt
 from workers.llama.cache import MIN_SHARED, KvCache
-from workers.llama.prefixes import Match
 from workers.llama.sequence import Sequence
 
 
@@ -21,7 +22,7 @@ class Admission:
         self._max_running = max_running
         self.attempts: dict[int, Attempt] = {}
         self.running: list[Sequence] = []
-        """In order of arrival, which is the order in which prompts are computed."""
+        """In the order in which they got their places, which is that of computing prompts."""
         self.waiting: list[Sequence] = []
 
     def add(self, attempt: Attempt) -> None:
@@ -29,17 +30,24 @@ class Admission:
         self.attempts[attempt.number] = attempt
         self.waiting += attempt.open
 
+    def num_attempts(self, *, background: bool) -> int:
+        """Return how many attempts a new one has to share the slots with."""
+        if background:
+            return len(self.attempts)
+        return sum(not attempt.is_background for attempt in self.attempts.values())
+
     def admit(self) -> None:
-        """Place what can be placed, first of all the choices that are guaranteed a place."""
-        self.waiting.sort(key=self._is_extra)
+        """Place what can be placed, in the order of who gives way to whom."""
+        self.waiting.sort(key=self._place_in_line)
         for sequence in self.waiting[:]:
-            if not self._is_extra(sequence):
-                self._make_way(sequence)
-            elif not self._fits(sequence):
+            yielding = self._yielding_to(sequence)
+            is_guaranteed = not any(self._rank(sequence))
+            # Nobody is sent away in vain.
+            if not is_guaranteed and not self._fits(sequence, without=yielding):
                 continue
-            match = self._cache.match(sequence, self.running)
-            if match.coming - match.length < MIN_SHARED:
-                self._place(sequence, match)
+            if not self._is_coming(sequence):
+                self._make_way(sequence, yielding)
+                self._place(sequence)
 
     def leave(self, sequence: Sequence, *, keep: bool) -> None:
         """End a choice, wherever it is; ``keep``: its tokens may stay in the KV cache."""
@@ -53,41 +61,64 @@ class Admission:
             self._cache.leave(sequence, keep=keep)
         if not attempt.open:
             del self.attempts[attempt.number]
+            if not attempt.keeps_cache:
+                self._cache.discard(sequence.domain)  # left by a pause
 
     def drop(self, attempt: Attempt, *, keep: bool) -> None:
         """End all choices of an attempt that nobody waits for any more."""
         for sequence in attempt.open[:]:
             self.leave(sequence, keep=keep)
 
-    def _is_extra(self, sequence: Sequence) -> bool:
-        return self.attempts[sequence.attempt].first is not sequence
+    def _rank(self, sequence: Sequence) -> tuple[bool, bool]:
+        """Return who gives way: those of a higher rank to those of a lower one."""
+        attempt = self.attempts[sequence.attempt]
+        return attempt.is_background, attempt.first is not sequence
 
-    def _fits(self, sequence: Sequence) -> bool:
+    def _place_in_line(self, sequence: Sequence) -> tuple[tuple[bool, bool], int, int]:
+        return self._rank(sequence), sequence.attempt, sequence.index
+
+    def _yielding_to(self, sequence: Sequence) -> list[Sequence]:
+        """Return who would give way, the latest of the highest rank first."""
+        rank = self._rank(sequence)
+        yielding = [other for other in self.running if self._rank(other) > rank]
+        return sorted(yielding, key=self._place_in_line, reverse=True)
+
+    def _fits(self, sequence: Sequence, without: Collection[Sequence] = ()) -> bool:
         """Return whether a sequence and all that run could become as long as they may."""
-        reserved = sequence.max_length + sum(other.max_length for other in self.running)
+        others = [other for other in self.running if other not in without]
+        reserved = sequence.max_length + sum(other.max_length for other in others)
         return (
             reserved <= self._cache.cells.capacity
-            and len(self.running) < self._max_running
-            and self._cache.num_free_ids > 0
+            and len(others) < self._max_running
+            and self._cache.num_free_ids + len(without) > 0
         )
 
-    def _make_way(self, sequence: Sequence) -> None:
-        """Send further choices back to wait, the latest first, until a guaranteed one fits."""
-        for extra in self._extras():
+    def _is_coming(self, sequence: Sequence) -> bool:
+        """Tell whether to wait for another that is computing the same beginning just now."""
+        match = self._cache.match(sequence, self.running)
+        if match.coming - match.length < MIN_SHARED:
+            return False
+        if sequence.is_background:
+            return True
+        # A background sequence does not get there while an interactive one waits for it.
+        swift = [other for other in self.running if not other.is_background]
+        return self._cache.match(sequence, swift).coming - match.length >= MIN_SHARED
+
+    def _make_way(self, sequence: Sequence, yielding: Collection[Sequence]) -> None:
+        """Send others back to wait until a sequence fits."""
+        for other in yielding:
             if self._fits(sequence):
                 return
-            self.running.remove(extra)
-            self._cache.abandon(extra)
-            extra.num_initial = len(extra.tokens)
-            self.waiting.append(extra)
+            self.running.remove(other)
+            self._cache.pause(other)
+            self.waiting.append(other)
 
-    def _extras(self) -> Iterable[Sequence]:
-        return [sequence for sequence in reversed(self.running) if self._is_extra(sequence)]
-
-    def _place(self, sequence: Sequence, match: Match) -> None:
-        self._cache.place(sequence, match)
+    def _place(self, sequence: Sequence) -> None:
+        self._cache.place(sequence, self._cache.match(sequence, self.running))
         self.waiting.remove(sequence)
         self.running.append(sequence)
+        if sequence.num_pending > 1:
+            sequence.num_initial = len(sequence.tokens)
         attempt = self.attempts[sequence.attempt]
-        if sequence is attempt.choices[0] and sequence.num_generated == 0:
-            attempt.num_cached = sequence.num_computed
+        if sequence is attempt.choices[0] and attempt.num_cached is None:
+            attempt.num_cached = 0 if sequence.num_generated else sequence.num_computed

@@ -12,13 +12,16 @@ class Attempt:
 
     number: int
     deadline: float
+    arrived: float = 0.0
+    is_background: bool = False
+    """Whether it gives way to interactive attempts."""
     keeps_cache: bool
     """Whether its tokens may stay in the KV cache when it has ended."""
     choices: list[Sequence]
     open: list[Sequence] = field(default_factory=list)
     """The choices that have not ended, in order."""
-    num_cached: int = 0
-    """Tokens of the prompt that were not computed for the first choice."""
+    num_cached: int | None = None
+    """Tokens of the prompt that were not computed for the first choice, once it has a place."""
     reason: FinishReason = "stop"
 
     def __post_init__(self) -> None:
@@ -40,5 +43,5 @@ class Attempt:
         return Usage(
             prompt_tokens=self.choices[0].num_prompt,
             completion_tokens=sum(choice.num_generated for choice in self.choices),
-            cached_tokens=self.num_cached,
+            cached_tokens=self.num_cached or 0,
         )

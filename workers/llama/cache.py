@@ -1,7 +1,8 @@
 """The KV cache between its sequences: who has which id, what is shared, kept and evicted.
 
-Running sequences are guaranteed their room by whoever admits them; what is kept of ended ones takes
-only what they leave, and gives way as soon as they need it, the least recently used first.
+Running sequences are guaranteed their room by whoever admits them; what is kept of ended and of
+paused ones takes only what they leave, and gives way as soon as they need it: that of background
+attempts first, then the least recently used.
 """
 
 from collections.abc import Hashable, Iterable
@@ -60,7 +61,7 @@ class KvCache:
     def place(self, sequence: Sequence, match: Match) -> None:
         """Give a sequence an id and the cells of its match."""
         holder = match.holder
-        if isinstance(holder, Kept) and match.length == len(holder.tokens):
+        if isinstance(holder, Kept) and _may_take_over(sequence, holder, match):
             self._take_over(sequence, holder)
             return
         # Whose beginning is shared is no younger for it: the new sequence holds that, too.
@@ -98,6 +99,7 @@ class KvCache:
             tokens=sequence.tokens[: sequence.num_computed],
             end=sequence.end,
             heirs=sequence.heirs,
+            gives_way=sequence.is_background,
         )
         sequence.slot, sequence.heirs = -1, []
         if keep and kept.tokens and self.can_reuse:
@@ -105,20 +107,27 @@ class KvCache:
         else:
             self._clear(kept)
 
-    def abandon(self, sequence: Sequence) -> None:
-        """Take a sequence's place away; it will start anew."""
-        self.leave(sequence, keep=False)
+    def pause(self, sequence: Sequence) -> None:
+        """Take a sequence's place away; it goes on from what is then still kept of it."""
+        self.leave(sequence, keep=True)
         sequence.num_computed = 0
+
+    def discard(self, domain: Hashable) -> None:
+        """Forget what is kept for a domain."""
+        for kept in [kept for kept in self.prefixes if kept.domain == domain]:
+            self._evict(kept)
 
     def _keep(self, kept: Kept) -> None:
         """Keep a sequence once: a beginning of another lives on in that."""
         for other in self.prefixes.covered_by(kept):
             kept.heirs += other.heirs
+            kept.gives_way &= other.gives_way
             other.heirs = []
             self._evict(other)
         for other in self.prefixes:
             if other.domain == kept.domain and other.tokens[: len(kept.tokens)] == kept.tokens:
                 other.heirs += kept.heirs
+                other.gives_way &= kept.gives_way
                 kept.heirs = []
                 self.prefixes.keep(other)
                 self._clear(kept)
@@ -145,6 +154,15 @@ class KvCache:
         self.cells.release(kept.end)
         self._free.append(kept.slot)
         self.evicted += kept.heirs
+
+
+def _may_take_over(sequence: Sequence, kept: Kept, match: Match) -> bool:
+    """Tell whether a sequence goes on from all of what was kept, so that it need not stay apart.
+
+    A conversation does not become background work because some of that begins in the same way.
+    """
+    is_whole = match.length == len(kept.tokens)
+    return is_whole and (kept.gives_way or not sequence.is_background)
 
 
 def domain_of(tenant: str, attempt: int, *, cache_prompt: bool) -> Hashable:

@@ -5,6 +5,8 @@ computes a piece of a prompt should take about twice as long as one that does no
 cost what the streams' own rows cost: twice the usual gap between tokens.
 """
 
+import math
+
 from workers.llama.rates import DECAY
 
 FLOOR = 32
@@ -63,12 +65,19 @@ class ChunkSize:
         self._tokens = 0.0
         self._seconds = 0.0
 
-    def tokens(self, streams: int) -> int:
+    def tokens(self, streams: int, within: float = math.inf) -> int:
         """Return the tokens the next step may hold, those of ``streams`` running streams included.
 
         Before any prompt was measured that is a small chunk, which is safe on every machine.
+        ``within``: seconds it should not exceed, where that is less than usual.
         """
-        return min(self._most, streams + self._prompt_tokens(streams))
+        step_time = min(self._step_time, within)
+        return min(self._most, streams + self._prompt_tokens(streams, step_time))
+
+    def tokens_for(self, seconds: float) -> int:
+        """Return how many prompt tokens add so many seconds to a step, 0 if nothing is known."""
+        cost = self._token_cost
+        return min(self._most, int(seconds / cost)) if cost and seconds > 0 else 0
 
     def note(self, prefilled: int, decoded: int, seconds: float) -> None:
         """Learn from a step of ``prefilled`` prompt tokens and ``decoded`` other rows."""
@@ -82,12 +91,12 @@ class ChunkSize:
         """Seconds that one prompt token adds to a step, 0 if unknown."""
         return self._seconds / self._tokens if self._tokens else 0.0
 
-    def _prompt_tokens(self, streams: int) -> int:
+    def _prompt_tokens(self, streams: int, step_time: float) -> int:
         cost = self._token_cost
         if not cost:
             return FLOOR
         gap = self._decode.of(streams)
-        left = max(self._step_time - gap, self._step_time * LEAST_SHARE)
+        left = max(step_time - gap, step_time * LEAST_SHARE)
         affordable = max(1, round(left / cost))
         if streams == 0:
             return affordable

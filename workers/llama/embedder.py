@@ -1,5 +1,8 @@
 """The embedding loop: read inputs → pack a batch → encode, for all attempts in turn.
 
+Background attempts have their turn while there is no interactive one, in batches that hold up one
+who comes meanwhile but little.
+
 The same interface as the text loop's, so that the engine process need not know which it runs.
 """
 
@@ -11,17 +14,20 @@ from numpy.typing import NDArray
 
 from mesh.clock import Clock, monotonic
 from mesh.errors import Busy, DeadlineExceeded, InternalError, MeshError
-from schemas.inference import InferRequest, Task, Usage
+from schemas.inference import InferRequest, Task, Urgency, Usage
 from workers.llama.encoder import Encoder
 from workers.llama.inputs import InputReader
 from workers.llama.messages import Cancel, Output, Step, Submit
 from workers.llama.packing import pack
 from workers.llama.rates import Rate
 from workers.llama.vectors import scores, unit_vectors
+from workers.llama.waits import Waits
 from workers.slices import slices
 
 READ_TOKENS = 4096
 """Tokens made of texts between two batches: reading must not hold up who waits for a batch."""
+LEAST_BATCH = 32
+"""Tokens that are worth a batch in any case: below, reading all weights is most of its cost."""
 WARM_UP_TOKENS = (1, 32)
 
 
@@ -31,12 +37,18 @@ class Job:
 
     attempt: int
     request: InferRequest
+    arrived: float
     deadline: float
     inputs: list[Sequence[int]] = field(default_factory=list)
     """Tokens of the inputs read so far."""
     num_done: int = 0
     """Inputs computed; their tokens are dropped."""
     num_tokens: int = 0
+
+    @property
+    def is_background(self) -> bool:
+        """Whether it gives way to interactive attempts."""
+        return self.request.urgency is Urgency.BACKGROUND
 
     @property
     def is_read(self) -> bool:
@@ -81,6 +93,7 @@ class Embedder:
         self._outputs: list[Output] = []
         self._has_news = False
         self._rate = Rate()
+        self._waits = Waits()
 
     @property
     def is_idle(self) -> bool:
@@ -101,8 +114,8 @@ class Embedder:
         self._expire()
         self._read()
         shares = pack(
-            [job for job in self._jobs.values() if job.is_read],
-            tokens=self._batch,
+            [job for job in self._whose_turn() if job.is_read],
+            tokens=self._batch_tokens(),
             sequences=self._sequences,
         )
         return self.report(self._compute(shares) if shares else 0)
@@ -129,16 +142,35 @@ class Embedder:
 
     def _submit(self, submit: Submit) -> None:
         try:
-            if len(self._jobs) >= self._slots:
+            sharing = self._jobs if submit.request.urgency is Urgency.BACKGROUND else self._wanted()
+            if len(sharing) >= self._slots:
                 raise Busy
             self._reader.check(submit.request)
         except MeshError as error:
             self._fail(submit.attempt, error)
             return
-        deadline = self._clock() + submit.remaining_ms / 1000
+        now = self._clock()
         self._jobs[submit.attempt] = Job(
-            attempt=submit.attempt, request=submit.request, deadline=deadline
+            attempt=submit.attempt,
+            request=submit.request,
+            arrived=now,
+            deadline=now + submit.remaining_ms / 1000,
         )
+
+    def _wanted(self) -> list[Job]:
+        """Return the interactive attempts."""
+        return [job for job in self._jobs.values() if not job.is_background]
+
+    def _whose_turn(self) -> list[Job]:
+        """Return the interactive attempts, or the background ones if there are no others."""
+        return self._wanted() or list(self._jobs.values())
+
+    def _batch_tokens(self) -> int:
+        """Return how many tokens the next batch may hold."""
+        tolerated = self._waits.tolerated(self._clock())
+        if tolerated is None or self._wanted():
+            return self._batch
+        return min(self._batch, max(LEAST_BATCH, int(tolerated * self._rate.value)))
 
     def _expire(self) -> None:
         now = self._clock()
@@ -148,7 +180,7 @@ class Embedder:
     def _read(self) -> None:
         """Turn texts into tokens, an input of each attempt in turn, as much as a step may take."""
         room = READ_TOKENS
-        unread = [job for job in self._jobs.values() if not job.is_read]
+        unread = [job for job in self._whose_turn() if not job.is_read]
         while unread and room > 0:
             for job in unread:
                 room -= self._read_next(job)
@@ -181,6 +213,9 @@ class Embedder:
         if not np.isfinite(rows).all():
             self._end(job, InternalError("the model computed numbers that are not finite"))
             return
+        if not (job.num_done or job.is_background):
+            now = self._clock()
+            self._waits.note(now - job.arrived, now)
         self._outputs += _outputs(job, rows)
         end = job.num_done + len(rows)
         job.inputs[job.num_done : end] = [()] * len(rows)

@@ -97,6 +97,11 @@ class LlamaEngine:
         process = self._ready()
         return process.pid if process else None
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether background attempts are interrupted: between two steps."""
+        return True
+
     def load(self) -> None:
         """Have the model loaded, although nobody uses it yet."""
         self._claim.insist()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Items
 
 from mesh.errors import InvalidRequest
-from schemas.inference import InferRequest
+from schemas.inference import InferRequest, Urgency
 from workers.llama.attempt import Attempt
 from workers.llama.cache import domain_of
 from workers.llama.constraint import Constraint, Constraints
@@ -54,6 +54,8 @@ class Intake:
         return Attempt(
             number=submit.attempt,
             deadline=now + submit.remaining_ms / 1000,
+            arrived=now,
+            is_background=request.urgency is Urgency.BACKGROUND,
             keeps_cache=request.cache_prompt,
             choices=choices,
         )
@@ -73,6 +75,7 @@ class Intake:
         return Sequence(
             attempt=submit.attempt,
             index=index,
+            is_background=request.urgency is Urgency.BACKGROUND,
             domain=domain_of(request.tenant, submit.attempt, cache_prompt=request.cache_prompt),
             tokens=tokens,
             num_prompt=len(prompt.tokens),

@@ -7,13 +7,15 @@ import msgspec
 
 from mesh.clock import Clock, monotonic
 from mesh.errors import Busy, DeadlineExceeded, MeshError
-from schemas.inference import FinishReason, Sampling
+from schemas.inference import FinishReason, Sampling, Urgency
 from workers.llama.admission import Admission
 from workers.llama.attempt import Attempt
 from workers.llama.cache import KvCache
 from workers.llama.chunking import ChunkSize
+from workers.llama.courtesy import Courtesy
 from workers.llama.decoder import Decoder
 from workers.llama.intake import Intake
+from workers.llama.load import IDLE, Load, load_of
 from workers.llama.messages import Cancel, Output, Step, Submit
 from workers.llama.rates import Rate
 from workers.llama.sampling import Defaults, resolve
@@ -49,6 +51,7 @@ class Loop:
         self._admission = Admission(self.cache, max_running=decoder.max_rows)
         self._attempts = self._admission.attempts
         self._chunk = ChunkSize(most=chunk, step_time=step_time)
+        self._courtesy = Courtesy(self._chunk)
         self._speculation = Speculation(decoder.max_rows)
         self._outputs: list[Output] = []
         self._has_news = False
@@ -74,26 +77,26 @@ class Loop:
         self._expire()
         if self._admission.waiting:
             self._admission.admit()
-        running = self._admission.running
-        streams = sum(not sequence.is_prefilling for sequence in running)
+        running, tokens = self._courtesy.select(self._admission.running, self._clock())
         drafts = self._speculation.draft if self.cache.can_reuse else no_drafts
-        plan = schedule(running, self._chunk.tokens(streams), drafts)
-        prefilled = sum(len(work.tokens) for work in plan if work.sequence.is_prefilling)
+        plan = schedule(running, tokens, drafts)
+        load = load_of(plan)
         if plan:
-            self._compute(plan, prefilled, streams)
-        return self.report(prefilled, streams)
+            self._compute(plan, load)
+        return self.report(load)
 
-    def report(self, prefilled: int = 0, decoded: int = 0) -> Step:
+    def report(self, load: Load = IDLE) -> Step:
         """Return the outputs so far with the figures of the moment, and start afresh."""
         outputs, self._outputs = tuple(self._outputs), []
         evicted, self.cache.evicted = tuple(self.cache.evicted), []
         self._has_news = False
-        # What is kept of ended attempts gives way: only what runs takes room.
-        taken = sum(sequence.num_computed for sequence in self._admission.running)
+        # What is kept of ended attempts gives way, and so does background work.
+        running = self._admission.running
+        taken = sum(each.num_computed for each in running if not each.is_background)
         return Step(
             outputs=outputs,
-            prefilled=prefilled,
-            decoded=decoded,
+            prefilled=load.prompt,
+            decoded=load.streams,
             kv_free=max(0, self.cache.cells.capacity - taken),
             prefill_rate=self._prefill.value,
             decode_rate=self._decode.value,
@@ -122,7 +125,8 @@ class Loop:
             sampler.sample(self._decoder.decode([work])[0])
             if start:
                 is_prompt = count > 1
-                self._measure(count * is_prompt, int(not is_prompt), 1, self._clock() - started)
+                load = Load(count * is_prompt, int(not is_prompt))
+                self._measure(load, 1, self._clock() - started)
             start += count
         self.cache.can_reuse = self._decoder.trim(0, start - 1)
         self._decoder.forget(0)
@@ -130,7 +134,8 @@ class Loop:
 
     def _submit(self, submit: Submit) -> None:
         try:
-            if len(self._attempts) >= self._slots:
+            background = submit.request.urgency is Urgency.BACKGROUND
+            if self._admission.num_attempts(background=background) >= self._slots:
                 raise Busy
             attempt = self._intake.prepare(submit, self._clock())
         except MeshError as error:
@@ -141,9 +146,12 @@ class Loop:
             if sequence.is_full:
                 self._end(sequence, "length", Output(attempt.number, index=sequence.index))
 
-    def _compute(self, plan: Items[Work], prefilled: int, streams: int) -> None:
+    def _compute(self, plan: Items[Work], load: Load) -> None:
         started = self._clock()
         tokens = sum([len(work.tokens) for work in plan])
+        interactive = [work for work in plan if not work.sequence.is_background]
+        wanted = load_of(interactive)
+        background = Load(load.prompt - wanted.prompt, load.streams - wanted.streams)
         self.cache.make_room(tokens)
         firsts = self._decoder.decode(plan)
         sampled = 0
@@ -152,12 +160,21 @@ class Loop:
                 continue  # another choice of its attempt has failed in this step
             self.cache.grow(work.sequence, len(work.tokens))
             if work.num_rows:
+                self._note_wait(work.sequence)
                 sampled += self._try(work, row)
         seconds = self._clock() - started
-        self._measure(prefilled, streams, 1 + sampled / max(1, streams), seconds)
-        self._chunk.note(prefilled, streams, seconds)
-        if not prefilled:
+        # Rates tell what interactive requests may expect.
+        self._measure(wanted, 1 + sampled / max(1, load.streams), seconds)
+        self._chunk.note(load.prompt, load.streams, seconds)
+        self._courtesy.note(wanted, background, seconds, started + seconds)
+        if not load.prompt:
             self._speculation.note(tokens, seconds)
+
+    def _note_wait(self, sequence: Sequence) -> None:
+        """Take note of an interactive attempt that is about to get its first token."""
+        if not (sequence.is_background or sequence.index or sequence.num_generated):
+            now = self._clock()
+            self._courtesy.waits.note(now - self._attempts[sequence.attempt].arrived, now)
 
     def _try(self, work: Work, row: int) -> int:
         """Sample, and return how many drafts hold; a constraint that fails costs its attempt."""
@@ -246,11 +263,11 @@ class Loop:
             Output(attempt, failure=error.code, message=error.message, param=error.param)
         )
 
-    def _measure(self, prefilled: int, decoded: int, tokens: float, seconds: float) -> None:
+    def _measure(self, load: Load, tokens: float, seconds: float) -> None:
         """Count a step in which every stream moved on by ``tokens`` on average."""
-        if prefilled:
-            self._prefill.add(prefilled, seconds)
-        if decoded:
+        if load.prompt:
+            self._prefill.add(load.prompt, seconds)
+        if load.streams:
             self._decode.add(tokens, seconds)
 
 

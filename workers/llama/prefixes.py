@@ -36,6 +36,8 @@ class Kept(msgspec.Struct, eq=False, kw_only=True):
     tokens: list[int]
     end: Span
     heirs: list[int]
+    gives_way: bool = False
+    """Whether it goes first when room is needed: only background attempts have a use for it."""
 
     @property
     def num_computed(self) -> int:
@@ -76,8 +78,9 @@ class Prefixes:
         del self._kept[kept.slot]
 
     def oldest(self) -> Kept:
-        """Return what was not used for the longest time."""
-        return next(iter(self._kept.values()))
+        """Return what was not used for the longest time; what gives way comes before the rest."""
+        kept = self._kept.values()
+        return next((each for each in kept if each.gives_way), None) or next(iter(kept))
 
     def holds(self, holder: Holder) -> bool:
         """Return whether a holder is a kept sequence."""

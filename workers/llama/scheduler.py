@@ -1,4 +1,4 @@
-"""Which tokens the next step computes: running streams first, then prompts in order of arrival."""
+"""Which tokens the next step computes: running streams first, then prompts in the order given."""
 
 from collections.abc import Callable, Iterable
 
@@ -17,8 +17,8 @@ def schedule(sequences: Iterable[Sequence], chunk: int, drafts: Drafts = no_draf
     """Return the work of one step.
 
     Every decoding sequence gets its token, whatever the prompts want; ``chunk`` bounds the step as
-    a whole, but at least one prompt token is computed. The oldest prompt goes first, because two
-    prompts served in turn would both finish late.
+    a whole, but at least one prompt token is computed. The first prompt is finished before the
+    next is begun, because two served in turn would both finish late.
     """
     waiting: list[Sequence] = []
     plan: list[Work] = []
@@ -50,6 +50,8 @@ def _speculate(plan: list[Work], drafts: Drafts) -> None:
     """Add guesses to be verified; a step that computes prompts has no time for them."""
     rows = len(plan)
     for at, work in enumerate(plan):
+        if work.sequence.is_background and not plan[0].sequence.is_background:
+            break  # the guesses would be verified in interactive streams' time
         if guesses := drafts(work.sequence, rows):
             tokens = [*work.tokens, *guesses]
             plan[at] = Work(work.sequence, tokens, work.start, len(tokens))

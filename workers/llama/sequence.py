@@ -62,6 +62,8 @@ class Sequence:
     attempt: int
     index: int = 0
     """Which choice of the attempt."""
+    is_background: bool = False
+    """Whether it gives way to interactive attempts."""
     domain: Hashable
     """With whom it may share cells of the KV cache."""
     tokens: list[int]

@@ -29,6 +29,11 @@ class UpstreamEngine:
         self._context = context
         self._rates = Rates()
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether background attempts are interrupted: an upstream's cannot be."""
+        return False
+
     def status(self) -> ModelStatus:
         """Return what to advertise: failed while no call would pass, one slot for a probe."""
         breaker, settings = self._upstream.breaker, self._upstream.settings
