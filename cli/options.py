@@ -268,6 +268,10 @@ class JobOptions:
     """Jobs that a runner executes at the same time, if there are idle slots."""
     job_records_mb: PositiveInt = 4096
     """Megabytes of jobs that the broker keeps; new ones are refused when 3/4 are used."""
+    job_lease: PositiveFloat = 5.0
+    """Seconds without a sign of life from a runner after which its jobs go to another one."""
+    job_replicas: PositiveInt = 1
+    """Copies that a cluster of brokers keeps of everything about jobs: 3 where there are three."""
     max_queued_jobs: PositiveInt = 1_000_000
     """Jobs that may wait on each side of the boundary; more are refused."""
 

@@ -55,6 +55,8 @@ def job_settings(options: JobOptions) -> JobSettings:
         max_failures=options.job_failures,
         concurrency=options.jobs_at_once,
         records=options.job_records_mb * 1024 * 1024,
+        lease=options.job_lease,
+        replicas=options.job_replicas,
         max_queued=options.max_queued_jobs,
     )
 

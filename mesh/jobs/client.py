@@ -36,8 +36,9 @@ from schemas.jobs import (
 )
 from schemas.wire import Message, decoder, encode
 
-ANSWER_WITHIN = 10.0
-"""Seconds for one answer of the job service."""
+FIRST_PATIENCE, LONGEST_PATIENCE = 1.0, 10.0
+"""Seconds for one answer: little at first, because the broker may ask a runner that stands still,
+and the next time it may be another one's turn."""
 KEEP_ASKING = 30.0
 """Seconds for which a question is repeated while nobody answers it; repeating does no harm."""
 FIRST_LOOK, LONGEST_LOOK = 1.0, 10.0
@@ -112,19 +113,19 @@ class Jobs:
             waiting.set()
 
     async def _ask(self, op: JobOp, question: Message, form: msgspec.json.Decoder[M]) -> M:
-        deadline, pause = monotonic() + KEEP_ASKING, 0.05
+        deadline, pause, patience = monotonic() + KEEP_ASKING, 0.05, FIRST_PATIENCE
         payload = encode(question)
         while True:
             try:
                 answer = await self._bus.request(
-                    subjects.job_service(op), payload, timeout=ANSWER_WITHIN
+                    subjects.job_service(op), payload, timeout=patience
                 )
                 return _read(answer, form)
             except (BusUnavailable, NoResponders, DeadlineExceeded, QueueFull) as error:
                 if monotonic() + pause >= deadline:
                     raise _explained(error) from None
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 2.0)
+            pause, patience = min(pause * 2, 2.0), min(patience * 2, LONGEST_PATIENCE)
 
 
 class _Listener:

@@ -29,7 +29,7 @@ from mesh.jobs.room import Room
 from mesh.jobs.settings import JobSettings
 from mesh.jobs.slots import idle
 from mesh.jobs.store import JobStore
-from mesh.jobs.streams import ACK_WAIT, Work, WorkStream, parse_lane
+from mesh.jobs.streams import Work, WorkStream, parse_lane
 from mesh.router import Router
 from mesh.subjects import JobSide
 from schemas.fleet import Tier
@@ -40,7 +40,7 @@ log = structlog.get_logger("mesh.jobs")
 
 LOOK_EVERY = 1.0
 """Seconds between looks at what lies in the stream: news of it may be missed."""
-KEEP_EVERY = ACK_WAIT / 3
+KEEPS_PER_LEASE = 3
 CHECK_EVERY = 1.0
 """Seconds between looks at whether jobs under way are still wanted."""
 LONGEST_BATCH = 16
@@ -67,13 +67,13 @@ class Runner:
         settings = settings or JobSettings()
         self.side, self._bus, self._fleet = side, bus, fleet
         self._settings, self._clock = settings, clock
-        self._stream = WorkStream(bus, side, settings.replicas)
+        self._stream = WorkStream(bus, side, settings)
         self._storage = Storage(
             bus=bus,
             store=JobStore(bus, settings.retention),
             index=JobIndex(bus),
             # Whoever reaches both tiers may put edge-only work in, and never gets it out again.
-            streams={each: WorkStream(bus, each) for each in JobSide}
+            streams={each: WorkStream(bus, each, settings) for each in JobSide}
             if side is JobSide.ANY
             else {side: self._stream},
             clock=BrokerClock(clock),
@@ -268,7 +268,7 @@ class Runner:
     async def _keep_leases(self) -> None:
         """Tell the broker of everything that is under way."""
         while True:
-            await anyio.sleep(KEEP_EVERY)
+            await anyio.sleep(self._settings.lease / KEEPS_PER_LEASE)
             try:
                 for execution in self._executions:
                     self._stream.keep(execution.work)

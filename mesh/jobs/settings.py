@@ -15,6 +15,8 @@ class JobSettings:
     that may fail. records, keys, index: what the buckets hold at most. patience: age of a backlog
     from which the cloud may compute edge-first jobs; ``hurry``: time before a job's deadline from
     which it may. longest_run: of one execution. concurrency: jobs that one runner executes at once.
+    replicas: of what the broker stores. lease: without a sign of life from a runner after which its
+    jobs are given to another one.
     """
 
     retention: float = 7 * DAY
@@ -29,3 +31,4 @@ class JobSettings:
     longest_run: float = 600.0
     concurrency: int = 256
     replicas: int = 1
+    lease: float = 5.0

@@ -7,14 +7,14 @@ from msgspec.structs import replace
 
 from mesh.fleet import Fleet
 from schemas.fleet import Tier
-from schemas.inference import InferRequest, Policy
+from schemas.inference import InferRequest, Policy, Urgency
 
 
 def idle(fleet: Fleet, model: str, tier: Tier) -> int:
     """Return the slots for a model in which nothing is computed."""
-    return sum(max(0, seat.free) for seat in fleet.group(model, tier).open)
+    return sum(seat.idle for seat in fleet.group(model, tier).idle)
 
 
 def as_job(request: InferRequest, policy: Policy, remaining_ms: int) -> InferRequest:
     """Return a request as a runner sends it: in the background, where it may be computed now."""
-    return replace(request, policy=policy, deadline_ms=remaining_ms)
+    return replace(request, policy=policy, deadline_ms=remaining_ms, urgency=Urgency.BACKGROUND)

@@ -19,12 +19,11 @@ from mesh.exchange import ask
 from mesh.inbox import Delivery, Headers
 from mesh.jetstream import Reply, checked, read_reply
 from mesh.jobs.fairness import Lane
+from mesh.jobs.settings import JobSettings
 from mesh.subjects import JobSide
 from schemas.jobs import JobPointer, Priority
 from schemas.wire import UNREADABLE, decoder, encode
 
-ACK_WAIT = 5.0
-"""Seconds without a sign of life after which a job is given to another runner."""
 FORGET_AFTER = 600.0
 """Seconds after which an unused consumer goes; the messages stay."""
 PULL_WITHIN = 2.0
@@ -55,7 +54,7 @@ class _ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
     durable_name: str
     filter_subject: str
     ack_policy: str = "explicit"
-    ack_wait: int = round(ACK_WAIT * _NS)
+    ack_wait: int
     max_deliver: int = -1
     max_ack_pending: int = 10_000
     inactive_threshold: int = round(FORGET_AFTER * _NS)
@@ -130,9 +129,11 @@ class _Waiter:
 class WorkStream:
     """The work stream of one side; pulling takes an account that may read it."""
 
-    def __init__(self, bus: Bus, side: JobSide, replicas: int = 1, timeout: float = 5.0) -> None:
+    def __init__(
+        self, bus: Bus, side: JobSide, settings: JobSettings, timeout: float = 5.0
+    ) -> None:
         self.side, self.name = side, STREAMS[side]
-        self._bus, self._replicas, self._timeout = bus, replicas, timeout
+        self._bus, self._settings, self._timeout = bus, settings, timeout
         self._inbox = bus.private(f"pull.{side}")
         self._waiters: dict[str, _Waiter] = {}
         self._lanes: dict[str, Lane] = {}
@@ -142,7 +143,7 @@ class WorkStream:
         config = _WorkConfig(
             name=self.name,
             subjects=(subjects.all_job_work(self.side),),
-            num_replicas=self._replicas,
+            num_replicas=self._settings.replicas,
         )
         reply = await self._api("STREAM.CREATE", self.name, msgspec.json.encode(config))
         if reply.error is None or reply.error.err_code != jetstream.NAME_IN_USE:
@@ -223,7 +224,12 @@ class WorkStream:
 
     async def _make_consumer(self, lane: Lane, name: str) -> None:
         subject = subjects.job_work(self.side, lane.priority, lane.tenant, lane.model)
-        config = _ConsumerConfig(name=name, durable_name=name, filter_subject=subject)
+        config = _ConsumerConfig(
+            name=name,
+            durable_name=name,
+            filter_subject=subject,
+            ack_wait=round(self._settings.lease * _NS),
+        )
         query = msgspec.json.encode(_NewConsumer(stream_name=self.name, config=config))
         what = f"{self.name}.{name}.{subject}"
         checked(await self._api("CONSUMER.CREATE", what, query), f"the consumer of {subject}")

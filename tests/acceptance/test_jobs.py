@@ -233,7 +233,7 @@ async def test_full_records_refuse_new_jobs_and_keep_the_old(tmp_path: Path) -> 
     """When there is no room for more, what was accepted can still be computed and stored."""
     settings = replace(SMALL, records=40_000)
     async with job_mesh(tmp_path, settings=settings, worker=False) as mesh:
-        kept = []
+        kept: list[JobHandle] = []
         with suppress(StoreFull):
             while len(kept) < 100:
                 kept.append(await mesh.jobs.submit(order("x" * 3_000)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from mesh.accounts import Role
 from mesh.background import background
 from mesh.broker import Broker
+from mesh.clock import Clock, monotonic
 from mesh.fleet import Fleet
 from mesh.jobs.client import Jobs
 from mesh.jobs.runner import Runner
@@ -37,13 +38,17 @@ async def job_broker(folder: Path, settings: JobSettings = SMALL) -> AsyncIterat
 
 @asynccontextmanager
 async def runner_of(
-    broker: Broker, side: JobSide = JobSide.ANY, settings: JobSettings = SMALL, *models: str
+    broker: Broker,
+    side: JobSide = JobSide.ANY,
+    settings: JobSettings = SMALL,
+    *models: str,
+    clock: Clock = monotonic,
 ) -> AsyncIterator[Runner]:
     """Run a runner with its service, once it has heard of ``models``."""
     async with bus_of(broker, ROLES[side]) as bus:
         fleet = Fleet()
         router = Router(bus, fleet)
-        runner = Runner(bus, router, fleet, side, settings)
+        runner = Runner(bus, router, fleet, side, settings, clock)
         service = JobService(bus, runner.desk)
         async with background(router.run, runner.run, service.run):
             await until(lambda: all(fleet.has(model) for model in models))
