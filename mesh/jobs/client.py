@@ -11,18 +11,17 @@ from mesh import subjects
 from mesh.bus import Bus
 from mesh.clock import monotonic
 from mesh.errors import (
-    BusUnavailable,
     Cancelled,
     DeadlineExceeded,
     MeshError,
     NoResponders,
-    QueueFull,
     from_code,
 )
 from mesh.failed import told
 from mesh.inbox import Delivery
 from mesh.jobs.desk import new_id
 from mesh.subjects import JobOp
+from schemas.failures import FailureCode
 from schemas.frames import Failed
 from schemas.inference import Completion
 from schemas.jobs import (
@@ -43,6 +42,17 @@ KEEP_ASKING = 30.0
 """Seconds for which a question is repeated while nobody answers it; repeating does no harm."""
 FIRST_LOOK, LONGEST_LOOK = 1.0, 10.0
 """Seconds between looks at a job's record, for news that were missed."""
+
+PASSING = frozenset(
+    {
+        FailureCode.BUS_UNAVAILABLE,
+        FailureCode.NO_RESPONDERS,
+        FailureCode.DEADLINE_EXCEEDED,
+        FailureCode.QUEUE_FULL,
+        FailureCode.STORE_UNAVAILABLE,
+    }
+)
+"""What a repetition may mend: a runner that comes back, a cluster that elects a leader."""
 
 M = TypeVar("M", bound=Message)
 
@@ -121,8 +131,8 @@ class Jobs:
                     subjects.job_service(op), payload, timeout=patience
                 )
                 return _read(answer, form)
-            except (BusUnavailable, NoResponders, DeadlineExceeded, QueueFull) as error:
-                if monotonic() + pause >= deadline:
+            except MeshError as error:
+                if error.code not in PASSING or monotonic() + pause >= deadline:
                     raise _explained(error) from None
             await asyncio.sleep(pause)
             pause, patience = min(pause * 2, 2.0), min(patience * 2, LONGEST_PATIENCE)

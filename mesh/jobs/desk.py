@@ -20,7 +20,7 @@ from mesh.jobs.index import JobIndex, shelf
 from mesh.jobs.news import tell
 from mesh.jobs.room import Room
 from mesh.jobs.settings import JobSettings
-from mesh.jobs.store import JobStore, Kept
+from mesh.jobs.store import JobStore, Kept, Unsettled
 from mesh.jobs.streams import WorkStream
 from mesh.subjects import MAX_TOKEN, JobSide, encode_token
 from schemas.inference import InferRequest, Policy
@@ -241,7 +241,10 @@ class Desk:
 
     async def _known(self, record: JobRecord) -> JobRecord:
         """Return the job that was there first, if it is the same."""
-        known = (await self._storage.store.get(record.tenant, record.id)).record
+        kept = await self._storage.store.find(record.tenant, record.id)
+        if kept is None:
+            raise Unsettled
+        known = kept.record
         if known.state.final:
             self._storage.index.erase(record, shelf(record.state))
         if known.digest != record.digest:

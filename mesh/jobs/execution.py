@@ -83,7 +83,9 @@ class Execution:
             self._settle_orphan()
             return
         record = kept.record
-        if record.state.final:
+        if self._is_older_than_message(record):
+            self._bench.stream.give_back(self.work, delay=1.0)
+        elif record.state.final:
             self._close(record)
         elif record.state is JobState.RUNNING and self.work.deliveries == 1:
             self._bench.stream.acknowledge(self.work)  # the message of a repeated submission
@@ -93,6 +95,11 @@ class Execution:
             self._bench.stream.acknowledge(self.work)
         else:
             await self._execute(kept)
+
+    def _is_older_than_message(self, record: JobRecord) -> bool:
+        """Tell whether the message knows more than the record, which a lagging server gave us."""
+        ahead = self.work.pointer.attempt - record.attempt
+        return ahead > 1 or (ahead == 1 and record.state is JobState.RUNNING)
 
     def dispatch(self) -> None:
         """Say that the slot meant for this job is taken, or not needed; the first time counts."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mesh.buckets import Bucket, BucketSettings
 from mesh.bus import Bus
-from mesh.errors import Conflict, JobNotFound
+from mesh.errors import Conflict, JobNotFound, StoreError
 from mesh.inbox import Switchboard
 from mesh.jobs.settings import JobSettings
 from mesh.storage import Store
@@ -13,6 +13,10 @@ from schemas.wire import decoder, encode
 
 _records = decoder(JobRecord)
 _keys = decoder(JobKey)
+
+
+class Unsettled(StoreError):
+    """What was written a moment ago cannot be read yet; repeat."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,11 @@ class Kept:
 
 
 class JobStore:
-    """Records and idempotency keys; every method raises as ``Bucket``'s."""
+    """Records and idempotency keys; every method raises as ``Bucket``'s.
+
+    Any server of a cluster answers a read, also one that lags behind: what is read may be old, and
+    what is decided on it must stand the compare-and-set, or do no harm.
+    """
 
     def __init__(self, bus: Bus, retention: float) -> None:
         """``retention``: seconds for which final records are kept."""
@@ -77,7 +85,7 @@ class JobStore:
         except Conflict:
             entry = await self._keys.get(name)
             if entry is None:
-                raise  # it is being dropped this very moment
+                raise Unsettled from None
             known = _keys.decode(entry.value)
             if known.digest != wanted.digest:
                 raise Conflict(

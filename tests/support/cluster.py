@@ -75,7 +75,6 @@ class Cluster:
 @asynccontextmanager
 async def cluster_in(folder: Path) -> AsyncIterator[Cluster]:
     """Run three servers; killed with the context."""
-    folder.mkdir(parents=True, exist_ok=True)
     cluster = Cluster(folder)
     try:
         for number in range(SIZE):
