@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Self, TypeVar
 
 import msgspec
@@ -33,11 +34,13 @@ from schemas.jobs import (
     JobState,
     Submit,
 )
-from schemas.wire import Message, decoder, encode
+from schemas.wire import UNREADABLE, Message, decoder, encode
 
 FIRST_PATIENCE, LONGEST_PATIENCE = 1.0, 10.0
 """Seconds for one answer: little at first, because the broker may ask a runner that stands still,
 and the next time it may be another one's turn."""
+REMEMBERED = 4096
+"""Ends of jobs that are remembered, for those who ask after the news came."""
 KEEP_ASKING = 30.0
 """Seconds for which a question is repeated while nobody answers it; repeating does no harm."""
 FIRST_LOOK, LONGEST_LOOK = 1.0, 10.0
@@ -65,7 +68,9 @@ class Jobs:
 
     def __init__(self, bus: Bus, tenant: str) -> None:
         self._bus, self._tenant = bus, tenant
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._waiting: dict[str, set[Listener]] = {}
+        self._ended: dict[str, None] = {}
+        """Jobs whose end was told lately, the newest last."""
         self._hears = False
 
     async def submit(self, order: Submit) -> "JobHandle":
@@ -76,8 +81,9 @@ class Jobs:
         and ``NoResponders`` if no runner is up.
         """
         order = replace(order, id=order.id or new_id(), tenant=self._tenant)
-        await self._hear()
-        return JobHandle(self, await self._ask(JobOp.SUBMIT, order, _records))
+        await self.hear()
+        record = await self._ask(JobOp.SUBMIT, order, _records)
+        return JobHandle(self, record, is_new=record.id == order.id and not record.attempt)
 
     def handle(self, job: str) -> "JobHandle":
         """Return a handle to a job that was submitted before."""
@@ -108,19 +114,33 @@ class Jobs:
         """Forget a job that has ended; raises ``Conflict`` if it has not."""
         return await self._ask(JobOp.DROP, JobQuery(id=job, tenant=self._tenant), _records)
 
-    def listener(self, job: str) -> "_Listener":
+    def listener(self, job: str) -> "Listener":
         """Return a context in which news of a job are noticed."""
-        return _Listener(self._waiting, job)
+        return Listener(self._waiting, job)
 
-    async def _hear(self) -> None:
+    def has_ended(self, job: str) -> bool:
+        """Tell whether the end of a job was heard of lately."""
+        return job in self._ended
+
+    async def hear(self) -> None:
+        """Follow the news of the tenant's jobs from now on."""
         if not self._hears:
             self._hears = True
             await self._bus.subscribe(subjects.job_events(self._tenant), self._on_news)
 
     def _on_news(self, delivery: Delivery) -> None:
-        job = subjects.decode_token(delivery.subject.rpartition(".")[2])
-        for waiting in self._waiting.get(job, ()):
-            waiting.set()
+        try:
+            event = _events.decode(delivery.payload)
+        except UNREADABLE:
+            return
+        if event.state.final:
+            self._ended[event.id] = None
+            if len(self._ended) > REMEMBERED:
+                del self._ended[next(iter(self._ended))]
+        else:
+            self._ended.pop(event.id, None)  # a person had it tried again
+        for listener in self._waiting.get(event.id, ()):
+            listener.hear(event)
 
     async def _ask(self, op: JobOp, question: Message, form: msgspec.json.Decoder[M]) -> M:
         deadline, pause, patience = monotonic() + KEEP_ASKING, 0.05, FIRST_PATIENCE
@@ -138,38 +158,50 @@ class Jobs:
             pause, patience = min(pause * 2, 2.0), min(patience * 2, LONGEST_PATIENCE)
 
 
-class _Listener:
-    """Collects the news of one job; a context manager."""
+class Listener:
+    """Notices the news of one job; a context manager."""
 
-    def __init__(self, waiting: dict[str, set[asyncio.Event]], job: str) -> None:
+    def __init__(self, waiting: dict[str, set["Listener"]], job: str) -> None:
         self._waiting, self._job = waiting, job
-        self._event = asyncio.Event()
+        self._changed, self._ended = asyncio.Event(), asyncio.Event()
 
     def __enter__(self) -> Self:
-        self._waiting.setdefault(self._job, set()).add(self._event)
+        self._waiting.setdefault(self._job, set()).add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         waiting = self._waiting[self._job]
-        waiting.discard(self._event)
+        waiting.discard(self)
         if not waiting:
             del self._waiting[self._job]
 
-    async def news(self, within: float) -> None:
-        """Wait for news, but not forever."""
-        try:
+    def hear(self, event: JobEvent) -> None:
+        """Take note of news."""
+        self._changed.set()
+        if event.state.final:
+            self._ended.set()
+
+    async def change(self, within: float) -> None:
+        """Wait for any news, but not forever."""
+        await self._wait(self._changed, within)
+        self._changed.clear()
+
+    async def end(self, within: float) -> None:
+        """Wait for the news of the end, but not forever."""
+        await self._wait(self._ended, within)
+
+    async def _wait(self, event: asyncio.Event, within: float) -> None:
+        with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                await self._event.wait()
-        except TimeoutError:
-            return
-        self._event.clear()
+                await event.wait()
 
 
 class JobHandle:
     """A job; iterate for its states as they change, up to the final one."""
 
-    def __init__(self, jobs: Jobs, record: JobRecord) -> None:
-        self._jobs, self._record = jobs, record
+    def __init__(self, jobs: Jobs, record: JobRecord, *, is_new: bool = False) -> None:
+        """``is_new``: it was queued when its news were followed already."""
+        self._jobs, self._record, self._is_new = jobs, record, is_new
 
     @property
     def id(self) -> str:
@@ -193,16 +225,25 @@ class JobHandle:
         """
         try:
             async with asyncio.timeout(timeout):
-                async for record in self:
-                    if record.state.final:
-                        return _outcome(record)
+                return _outcome(await self._ended())
         except TimeoutError:
             raise DeadlineExceeded(f"the job has not ended within {timeout:g} s") from None
-        raise RuntimeError("the last record of a job is final")
+
+    async def _ended(self) -> JobRecord:
+        """Wait for the end; the record is read when it is told, and now and then without."""
+        await self._jobs.hear()
+        pause = FIRST_LOOK
+        with self._jobs.listener(self.id) as listener:
+            if self._is_new and not self._jobs.has_ended(self.id):
+                await listener.end(pause)
+            while not (record := await self.status()).state.final:
+                pause = min(pause * 2, LONGEST_LOOK)
+                await listener.end(pause)
+        return record
 
     async def __aiter__(self) -> AsyncIterator[JobRecord]:
         """Yield the record at first and at every change that is noticed."""
-        await self._jobs._hear()  # noqa: SLF001 - the two are one
+        await self._jobs.hear()
         shown, pause = None, FIRST_LOOK
         with self._jobs.listener(self.id) as listener:
             while True:
@@ -212,7 +253,7 @@ class JobHandle:
                     yield record
                 if record.state.final:
                     return
-                await listener.news(pause)
+                await listener.change(pause)
                 pause = min(pause * 2, LONGEST_LOOK)
 
 

@@ -80,10 +80,15 @@ class Desk:
     """Takes jobs and answers questions about them; every method raises ``MeshError``."""
 
     def __init__(
-        self, storage: Storage, settings: JobSettings, queued: Callable[[JobSide], int]
+        self,
+        storage: Storage,
+        settings: JobSettings,
+        queued: Callable[[JobSide], int],
+        stored: Callable[[JobSide, Lane], None],
     ) -> None:
-        """``queued``: how many jobs are known to wait on a side."""
-        self._storage, self._settings, self._queued = storage, settings, queued
+        """``queued``: how many jobs are known to wait on a side; ``stored`` hears of new ones."""
+        self._storage, self._settings = storage, settings
+        self._queued, self._stored = queued, stored
 
     async def submit(self, order: Submit) -> JobRecord:
         """Store a job and return its record; it survives from then on.
@@ -223,7 +228,8 @@ class Desk:
         if isinstance(stored, BaseException):
             await self._withdraw(made)
             raise stored
-        tell(storage.bus, record, storage.clock.now_ms())
+        if not record.due_ms and record.request is not None:
+            self._stored(side_of(record.request), lane_of(record))
         return replace(record, request=None)
 
     async def publish(self, record: JobRecord) -> None:

@@ -79,7 +79,7 @@ class Runner:
             clock=BrokerClock(clock),
             room=Room(),
         )
-        self.desk = Desk(self._storage, settings, self.queued)
+        self.desk = Desk(self._storage, settings, self.queued, self._on_stored)
         self._bench = Bench(
             storage=self._storage,
             stream=self._stream,
@@ -179,8 +179,7 @@ class Runner:
         if now - self._heard.get(lane, 0.0) > NEWS_AHEAD:
             self._turns.remove(lane)
         else:
-            self._resting[lane] = now + SHORT_REST
-            asyncio.get_running_loop().call_later(SHORT_REST, self._rouse)
+            self._rest(lane)
 
     def _share(self, lane: Lane) -> int:
         room = self._settings.concurrency - len(self._executions)
@@ -289,8 +288,22 @@ class Runner:
         if lane is not None:
             self._total += 1
             self._heard[lane] = self._clock()
-            self._turns.add(lane)
-            self._rouse()
+            if lane not in self._turns:
+                self._turns.add(lane)
+                self._rest(lane)
+
+    def _on_stored(self, side: JobSide, lane: Lane) -> None:
+        """Hear that a job of this runner's own desk is there, all of it."""
+        if side is not self.side:
+            return
+        self._resting.pop(lane, None)
+        self._turns.add(lane)
+        self._rouse()
+
+    def _rest(self, lane: Lane) -> None:
+        """Leave a lane alone until what was announced is there."""
+        self._resting[lane] = self._clock() + SHORT_REST
+        asyncio.get_running_loop().call_later(SHORT_REST, self._rouse)
 
     def _on_room(self, _model: str) -> None:
         self._rouse()
