@@ -186,7 +186,7 @@ def _runner(account: Account, side: JobSide) -> Grant:
         ),
         subscribe=(
             *_WATCH,
-            subjects.all_job_work(side),
+            subjects.all_due_jobs(side),
             *(f"{subject} {subjects.RUNNERS}" for subject in _ASK_JOBS),
         ),
         responds=True,

@@ -120,17 +120,37 @@ def job_service(op: JobOp) -> str:
 
 def job_work(side: JobSide, priority: str, tenant: str, model: str) -> str:
     """Return the subject of jobs that are due, as they lie in a work stream."""
-    return f"{JOBS}.{side}.{priority}.{encode_token(tenant)}.{encode_token(model)}"
+    return f"{JOBS}.{side}.due.{priority}.{encode_token(tenant)}.{encode_token(model)}"
+
+
+def all_due_jobs(side: JobSide) -> str:
+    """Return the wildcard over all jobs that are due."""
+    return f"{JOBS}.{side}.due.*.*.*"
 
 
 def job_later(side: JobSide, tenant: str, job: str) -> str:
-    """Return the subject under which a job waits for its time; no priority has this name."""
+    """Return the subject under which a job waits for its time."""
     return f"{JOBS}.{side}.later.{encode_token(tenant)}.{encode_token(job)}"
+
+
+def job_deadline(side: JobSide, tenant: str, job: str) -> str:
+    """Return the subject under which the deadline of a job waits."""
+    return f"{JOBS}.{side}.deadline.{encode_token(tenant)}.{encode_token(job)}"
+
+
+def job_expired(side: JobSide, tenant: str, job: str) -> str:
+    """Return the subject on which it is told that a deadline has passed."""
+    return f"{JOBS}.{side}.expired.{encode_token(tenant)}.{encode_token(job)}"
+
+
+def all_expired_jobs(side: JobSide) -> str:
+    """Return the wildcard over all deadlines that have passed."""
+    return f"{JOBS}.{side}.expired.*.*"
 
 
 def all_job_work(side: JobSide) -> str:
     """Return the wildcard over all messages of a work stream."""
-    return f"{JOBS}.{side}.*.*.*"
+    return f"{JOBS}.{side}.>"
 
 
 def job_event(tenant: str, job: str) -> str:

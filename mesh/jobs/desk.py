@@ -244,6 +244,8 @@ class Desk:
         stream = self._storage.streams[side_of(record.request)]
         due = record.due_ms if record.due_ms > self._storage.clock.now_ms() else 0
         await stream.publish(lane_of(record), pointer, due)
+        if record.deadline_ms is not None and record.attempt == 0:
+            await stream.publish_deadline(pointer, record.deadline_ms)
 
     async def _known(self, record: JobRecord) -> JobRecord:
         """Return the job that was there first, if it is the same."""

@@ -68,10 +68,10 @@ class Bench:
 class Execution:
     """A message that was pulled, and what is made of it."""
 
-    def __init__(self, bench: Bench, work: Work, dispatched: Callable[[Work], None]) -> None:
+    def __init__(self, bench: Bench, work: Work, dispatched: Callable[[], None]) -> None:
         """``dispatched`` is called once: when the job takes its slot, or turns out to need none."""
         self.work = work
-        self._dispatched: Callable[[Work], None] | None = dispatched
+        self._dispatched: Callable[[], None] | None = dispatched
         self._bench = bench
         self._kept: Kept | None = None
         self._computing: anyio.CancelScope | None = None
@@ -96,6 +96,18 @@ class Execution:
         else:
             await self._execute(kept)
 
+    async def expire(self) -> None:
+        """End the job if it still waits though its deadline has passed; one that runs ends so."""
+        kept = await self._read()
+        now = self._bench.storage.clock.now_ms()
+        deadline = kept.record.deadline_ms if kept else None
+        if kept is None or deadline is None or kept.record.state is not JobState.QUEUED:
+            self._bench.stream.acknowledge(self.work)
+        elif now < deadline:
+            self._bench.stream.give_back(self.work, delay=(deadline - now) / 1000)
+        else:
+            await self._end(kept, _late(kept.record))
+
     def _is_older_than_message(self, record: JobRecord) -> bool:
         """Tell whether the message knows more than the record, which a lagging server gave us."""
         ahead = self.work.pointer.attempt - record.attempt
@@ -104,7 +116,7 @@ class Execution:
     def dispatch(self) -> None:
         """Say that the slot meant for this job is taken, or not needed; the first time counts."""
         if self._dispatched is not None:
-            self._dispatched(self.work)
+            self._dispatched()
             self._dispatched = None
 
     async def check(self) -> None:

@@ -5,6 +5,7 @@ edge-only jobs, one that reaches both tiers has the other, and no mistake in her
 """
 
 import asyncio
+import functools
 import secrets
 from collections import Counter
 
@@ -45,6 +46,7 @@ CHECK_EVERY = 1.0
 """Seconds between looks at whether jobs under way are still wanted."""
 LONGEST_BATCH = 16
 """Jobs pulled at a time, so that tenants take turns."""
+MOST_EXPIRED = 256
 REST = 1.0
 """Seconds that a lane is left alone of which nothing may run now."""
 NEWS_AHEAD = 0.02
@@ -120,7 +122,7 @@ class Runner:
         """Execute jobs until cancelled; what is under way then is left to other runners."""
         await self._stream.ensure()
         await self._stream.listen()
-        await self._bus.subscribe(subjects.all_job_work(self.side), self._on_news)
+        await self._bus.subscribe(subjects.all_due_jobs(self.side), self._on_news)
         await self._look()
         try:
             async with anyio.create_task_group() as tasks:
@@ -171,7 +173,7 @@ class Runner:
         if len(found) < batch:
             self._leave(lane)
         for work in found:
-            self._start(work)
+            self._start(work, lane.model)
 
     def _leave(self, lane: Lane) -> None:
         """Take a lane for empty, unless the news of a job may have come before the job."""
@@ -185,11 +187,11 @@ class Runner:
         room = self._settings.concurrency - len(self._executions)
         return max(1, min(self._room(lane.model), room, LONGEST_BATCH) // max(1, len(self._turns)))
 
-    def _start(self, work: Work) -> None:
+    def _start(self, work: Work, model: str) -> None:
         assert self._tasks is not None, "jobs are pulled only while running"  # noqa: S101
-        execution = Execution(self._bench, work, self._fulfil)
+        execution = Execution(self._bench, work, functools.partial(self._fulfil, model))
         self._executions.add(execution)
-        self._promised[work.lane.model] += 1
+        self._promised[model] += 1
         self._tasks.start_soon(self._execute, execution)
 
     async def _execute(self, execution: Execution) -> None:
@@ -209,8 +211,8 @@ class Runner:
             self._settled.set()
             self._rouse()
 
-    def _fulfil(self, work: Work) -> None:
-        self._promised[work.lane.model] -= 1
+    def _fulfil(self, model: str) -> None:
+        self._promised[model] -= 1
 
     def _can_run(self, lane: Lane) -> bool:
         if self._resting.get(lane, 0.0) > self._clock():
@@ -249,6 +251,7 @@ class Runner:
             await anyio.sleep(LOOK_EVERY)
             try:
                 await self._look()
+                await self._expire()
             except MeshError as error:
                 log.debug("jobs.unseen", code=str(error.code))
 
@@ -263,6 +266,11 @@ class Runner:
         for lane in backlog.lanes:
             self._turns.add(lane)
         self._rouse()
+
+    async def _expire(self) -> None:
+        """End the jobs whose deadlines have passed while they waited."""
+        for work in await self._stream.pull_expired(MOST_EXPIRED):
+            await Execution(self._bench, work, lambda: None).expire()
 
     async def _keep_leases(self) -> None:
         """Tell the broker of everything that is under way."""

@@ -6,6 +6,7 @@ lane has a durable consumer that all runners share; it is made when it is first 
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -107,7 +108,6 @@ class Work:
     """
 
     pointer: JobPointer
-    lane: Lane
     reply: str
     deliveries: int
     stored_ms: int
@@ -119,11 +119,12 @@ class _Waiter:
     def __init__(self, batch: int) -> None:
         self.batch = batch
         self.found: list[Work] = []
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-    def finish(self) -> None:
+    def finish(self, *, found: bool) -> None:
+        """End the pull; ``found``: there was a consumer to pull from."""
         if not self.done.done():
-            self.done.set_result(None)
+            self.done.set_result(found)
 
 
 class WorkStream:
@@ -136,7 +137,6 @@ class WorkStream:
         self._bus, self._settings, self._timeout = bus, settings, timeout
         self._inbox = bus.private(f"pull.{side}")
         self._waiters: dict[str, _Waiter] = {}
-        self._lanes: dict[str, Lane] = {}
 
     async def ensure(self) -> None:
         """Make the stream if it does not exist; raises ``StoreError`` or ``BusError``."""
@@ -158,18 +158,23 @@ class WorkStream:
 
         Repeating it for the same attempt does no harm. Raises ``StoreFull`` and as ``ensure``.
         """
-        subject = subjects.job_work(self.side, lane.priority, lane.tenant, lane.model)
-        headers = {"Nats-Msg-Id": f"{pointer.tenant}/{pointer.id}/{pointer.attempt}"}
+        target = subjects.job_work(self.side, lane.priority, lane.tenant, lane.model)
+        once = {"Nats-Msg-Id": f"{pointer.tenant}/{pointer.id}/{pointer.attempt}"}
         if due_ms:
-            at = datetime.fromtimestamp(due_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            headers |= {"Nats-Schedule": f"@at {at}", "Nats-Schedule-Target": subject}
-            subject = subjects.job_later(self.side, pointer.tenant, pointer.id)
-        reply = await self._ask(subject, encode(pointer), headers)
-        checked(reply, f"the job {pointer.id}")
+            waiting = subjects.job_later(self.side, pointer.tenant, pointer.id)
+            await self._store(waiting, pointer, {**once, **_schedule(due_ms, target)})
+        else:
+            await self._store(target, pointer, once)
+
+    async def publish_deadline(self, pointer: JobPointer, deadline_ms: int) -> None:
+        """Store that a job is over at a time, whether it is pulled until then or not."""
+        waiting = subjects.job_deadline(self.side, pointer.tenant, pointer.id)
+        target = subjects.job_expired(self.side, pointer.tenant, pointer.id)
+        await self._store(waiting, pointer, _schedule(deadline_ms, target))
 
     async def backlog(self) -> Backlog:
         """Return what lies in the stream."""
-        query = msgspec.json.encode(_InfoQuery(subjects_filter=subjects.all_job_work(self.side)))
+        query = msgspec.json.encode(_InfoQuery(subjects_filter=subjects.all_due_jobs(self.side)))
         subject = subjects.stream_api("STREAM.INFO", self.name)
         payload = (await ask(self._bus, subject, query, timeout=self._timeout)).payload
         checked(read_reply(payload), f"the stream {self.name}")
@@ -183,16 +188,12 @@ class WorkStream:
 
     async def pull(self, lane: Lane, batch: int) -> list[Work]:
         """Return up to ``batch`` jobs of a lane that are due now, without waiting for any."""
-        consumer = _consumer_name(lane)
-        if consumer in self._waiters:
-            return []
-        self._lanes[consumer] = lane
-        waiter = self._waiters[consumer] = _Waiter(batch)
-        try:
-            await self._pull(lane, consumer, waiter)
-        finally:
-            del self._waiters[consumer]
-        return waiter.found
+        subject = subjects.job_work(self.side, lane.priority, lane.tenant, lane.model)
+        return await self._pull(subject, batch)
+
+    async def pull_expired(self, batch: int) -> list[Work]:
+        """Return up to ``batch`` jobs whose deadlines have passed."""
+        return await self._pull(subjects.all_expired_jobs(self.side), batch)
 
     def acknowledge(self, work: Work) -> None:
         """Take a message out of the stream (raises as ``Bus.post``, like the next two)."""
@@ -206,24 +207,35 @@ class WorkStream:
         """Let a message be delivered again, after ``delay`` seconds."""
         self._bus.post(work.reply, b'-NAK {"delay": %d}' % round(delay * _NS))
 
-    async def _pull(self, lane: Lane, consumer: str, waiter: _Waiter) -> None:
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}"
-        query = msgspec.json.encode(_Pull(batch=waiter.batch))
-        for _ in range(2):
-            self._bus.post(subject, query, f"{self._inbox}.{consumer}")
-            try:
-                async with asyncio.timeout(PULL_WITHIN):
-                    await waiter.done
-            except TimeoutError:
-                return  # What still comes is handed back as it arrives.
-            except NoResponders:
-                await self._make_consumer(lane, consumer)
+    async def _pull(self, subject: str, batch: int) -> list[Work]:
+        consumer = blake2b(subject.encode(), digest_size=12).hexdigest()
+        if consumer in self._waiters:
+            return []
+        waiter = self._waiters[consumer] = _Waiter(batch)
+        try:
+            if not await self._fetch(consumer, waiter):
+                await self._make_consumer(subject, consumer)
                 waiter.done = asyncio.get_running_loop().create_future()
-            else:
-                return
+                await self._fetch(consumer, waiter)
+        finally:
+            del self._waiters[consumer]
+        return waiter.found
 
-    async def _make_consumer(self, lane: Lane, name: str) -> None:
-        subject = subjects.job_work(self.side, lane.priority, lane.tenant, lane.model)
+    async def _fetch(self, consumer: str, waiter: _Waiter) -> bool:
+        """Pull once; false if there is no such consumer."""
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}"
+        self._bus.post(
+            subject,
+            msgspec.json.encode(_Pull(batch=waiter.batch)),
+            f"{self._inbox}.{consumer}",
+        )
+        # What comes after that is handed back as it arrives.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PULL_WITHIN):
+                return await waiter.done
+        return True
+
+    async def _make_consumer(self, subject: str, name: str) -> None:
         config = _ConsumerConfig(
             name=name,
             durable_name=name,
@@ -240,36 +252,33 @@ class WorkStream:
             return
         tokens = delivery.reply.split(".")
         waiter = self._waiters.get(tokens[3]) if len(tokens) == _ACK_TOKENS else None
-        lane = self._lanes.get(tokens[3]) if waiter else None
+        if waiter is None:
+            self._bus.post(delivery.reply, b"-NAK")
+            return
         try:
             pointer = _pointers.decode(delivery.payload)
         except UNREADABLE:
             self._bus.post(delivery.reply, b"+TERM")
             return
-        if waiter is None or lane is None:
-            self._bus.post(delivery.reply, b"-NAK")
-            return
         waiter.found.append(
             Work(
                 pointer=pointer,
-                lane=lane,
                 reply=delivery.reply,
                 deliveries=int(tokens[4]),
                 stored_ms=int(tokens[7]) // 1_000_000,
             )
         )
         if len(waiter.found) >= waiter.batch:
-            waiter.finish()
+            waiter.finish(found=True)
 
     def _on_status(self, delivery: Delivery) -> None:
         """End a pull: nothing more is there, or its consumer is gone."""
         waiter = self._waiters.get(delivery.subject.rpartition(".")[2])
-        if waiter is None or waiter.done.done():
-            return
-        if (delivery.headers or {}).get("Status") == "503":
-            waiter.done.set_exception(NoResponders(f"no consumer on {delivery.subject}"))
-        else:
-            waiter.done.set_result(None)
+        if waiter is not None:
+            waiter.finish(found=(delivery.headers or {}).get("Status") != "503")
+
+    async def _store(self, subject: str, pointer: JobPointer, headers: Headers) -> None:
+        checked(await self._ask(subject, encode(pointer), headers), f"the job {pointer.id}")
 
     async def _api(self, operation: str, what: str, payload: bytes) -> Reply:
         return await self._ask(subjects.stream_api(operation, what), payload)
@@ -287,13 +296,13 @@ class WorkStream:
 
 
 def parse_lane(subject: str) -> Lane | None:
-    """Return the lane of a subject of a work stream; ``None`` for what is not due yet."""
+    """Return the lane of jobs that are due; ``None`` for one of a priority that is not known."""
     *_, priority, tenant, model = subject.split(".")
     if priority not in set(Priority):
         return None
     return Lane(Priority(priority), subjects.decode_token(tenant), subjects.decode_token(model))
 
 
-def _consumer_name(lane: Lane) -> str:
-    subject = subjects.job_work(JobSide.ANY, lane.priority, lane.tenant, lane.model)
-    return blake2b(subject.encode(), digest_size=12).hexdigest()
+def _schedule(at_ms: int, target: str) -> Headers:
+    at = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {"Nats-Schedule": f"@at {at}", "Nats-Schedule-Target": target}

@@ -143,6 +143,17 @@ async def test_a_job_past_its_deadline_never_runs(tmp_path: Path) -> None:
         assert (await late.status()).attempt == 0
 
 
+async def test_a_deadline_ends_a_job_that_nobody_can_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a single worker the job fails at its deadline all the same."""
+    monkeypatch.setattr(runners, "LOOK_EVERY", 0.05)
+    async with job_mesh(tmp_path, worker=False) as mesh:
+        late = await mesh.jobs.submit(order(deadline_ms=200))
+        with pytest.raises(DeadlineExceeded, match="before the job ran"):
+            await late.result(timeout=10)
+
+
 async def test_dead_letters_are_listed_read_retried_and_dropped(tmp_path: Path) -> None:
     """A job that cannot succeed fails at once, with its reason, and stays until it is dropped."""
     async with job_mesh(tmp_path, script=ScriptedSettings(context=4)) as mesh:

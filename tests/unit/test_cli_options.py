@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cli.engines import model_files
+from cli.jobs import ListOptions, SheetOptions
 from cli.keys import KeyOptions
 from cli.main import COMMANDS, build_app, main
 from cli.options import (
@@ -136,7 +137,9 @@ def test_every_setting_may_stand_at_the_top_of_the_file(command: str) -> None:
     """The list of known keys has not forgotten an option of any command."""
     found = build_app()[command].assemble_argument_collection()
     settings = {each.name.removeprefix("--") for each in found if each.name.startswith("--")}
-    this_once = {"watch", "on", "print-config"} | {flag(option) for option in fields(KeyOptions)}
+    this_once = {"watch", "on", "print-config"} | {
+        flag(option) for kind in (KeyOptions, ListOptions, SheetOptions) for option in fields(kind)
+    }
     assert settings - keys() <= this_once
 
 
