@@ -78,6 +78,25 @@ async def test_a_key_with_another_body_is_a_conflict(tmp_path: Path) -> None:
         assert second.id != first.id
 
 
+async def test_results_are_kept_for_their_time(tmp_path: Path) -> None:
+    """After it record, key and row are gone, and the key may be used anew."""
+    settings = replace(SMALL, retention=1.0)
+    async with job_mesh(tmp_path, settings=settings) as mesh:
+        first = await mesh.jobs.submit(order(key="k"))
+        await first.result(timeout=10)
+
+        async def is_gone() -> bool:
+            try:
+                await first.status()
+            except JobNotFound:
+                return not (await mesh.jobs.list()).jobs
+            return False
+
+        await until_async(is_gone)
+        second = await mesh.jobs.submit(order("something else", key="k"))
+        assert second.id != first.id
+
+
 async def test_another_tenants_job_is_unknown(tmp_path: Path) -> None:
     """Whatever is asked about the job of another tenant: there is none."""
     async with job_mesh(tmp_path) as mesh, jobs_of(mesh.broker, "other") as others:

@@ -10,8 +10,11 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from mesh.clock import monotonic
 from mesh.jobs.client import JobHandle
+from mesh.jobs.streams import Work, WorkStream
 from mesh.subjects import JobSide
 from schemas.jobs import JobState
 from tests.soak import Plan, soak
@@ -91,6 +94,33 @@ async def test_a_killed_broker_loses_no_job(tmp_path: Path) -> None:
             assert (await handle.result(timeout=30)).text == numbers(16)
 
 
+async def test_a_lost_acknowledgement_runs_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who dies after the result and before the acknowledgement leaves one result behind."""
+    lost: list[Work] = []
+    acknowledge = WorkStream.acknowledge
+
+    def lose_the_first(stream: WorkStream, work: Work) -> None:
+        if lost:
+            acknowledge(stream, work)
+        else:
+            lost.append(work)
+
+    monkeypatch.setattr(WorkStream, "acknowledge", lose_the_first)
+    async with job_mesh(tmp_path, settings=QUICK) as mesh:
+        handle = await mesh.jobs.submit(order())
+        await handle.result(timeout=10)
+        stored = await handle.status()
+
+        async def is_settled() -> bool:
+            return mesh.runner.queued(JobSide.ANY) == 0
+
+        await until_async(is_settled)
+        assert len(lost) == 1
+        assert await handle.status() == stored
+
+
 async def test_a_repeated_submission_is_the_same_job(tmp_path: Path) -> None:
     """Whether its first acknowledgement was lost or not, and with or without a key."""
     async with job_mesh(tmp_path) as mesh:
@@ -115,7 +145,7 @@ async def test_clocks_that_disagree_expire_nothing(tmp_path: Path) -> None:
                 assert 50 <= record.started_ms - record.created_ms < 10_000
 
 
-async def test_a_job_that_nobody_finishes_ends_as_a_dead_letter(tmp_path: Path) -> None:
+async def test_a_job_that_nobody_finishes_goes_to_another_runner(tmp_path: Path) -> None:
     """A client of a rogue kind pulls a job and never acknowledges it: it is delivered again."""
     async with job_mesh(tmp_path, settings=QUICK, worker=False) as mesh:
         handle = await mesh.jobs.submit(order())
