@@ -73,7 +73,8 @@ class JobRecord(Message, frozen=True, kw_only=True):
 
     attempt: counts executions, and fences them: only the newest may write. failures: executions
     that failed and not merely vanished; max_failures: how many are allowed. deaths: engines that
-    died of it. digest: of what was submitted. cloud: why the cloud may compute it, if it may.
+    died of it. message: number of the message, in its stream, that the newest attempt executes.
+    digest: of what was submitted. cloud: why the cloud may compute it, if it may.
     ``request`` is left out of answers that do not ask for it.
     """
 
@@ -89,6 +90,7 @@ class JobRecord(Message, frozen=True, kw_only=True):
     max_failures: int = 5
     deaths: int = 0
     runner: str = ""
+    message: int = 0
     cloud: str = ""
     created_ms: int = 0
     due_ms: int = 0

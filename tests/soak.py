@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh import logs
 from tests.support.job_faults import FAULTS, Processes, chaotic_mesh, strike
 
 SETTLE_WITHIN = 120.0
@@ -54,13 +55,14 @@ def main() -> None:
     parser.add_argument("--jobs-per-minute", type=int, default=600)
     args = parser.parse_args()
     pause = 3.0
+    logs.configure(logs.LogLevel.WARNING)
     plan = Plan(
         seed=args.seed,
         jobs=int(args.minutes * args.jobs_per_minute),
         faults=int(args.minutes * 60 / pause),
         pause=pause,
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="mesh-soak-") as folder:
         counts = asyncio.run(soak(Path(folder), plan))
     print(f"seed {plan.seed}:", ", ".join(f"{count} {what}" for what, count in counts.items()))
     print("nothing accepted was lost, no job has two results, none is of a stale attempt")

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from mesh import admission
 from mesh.bus import Bus
-from mesh.errors import BusError, Conflict, InvalidRequest, MeshError, PayloadTooLarge, StoreFull
+from mesh.errors import Conflict, InvalidRequest, MeshError, PayloadTooLarge, StoreFull
 from mesh.jobs import states
 from mesh.jobs.clock import BrokerClock
 from mesh.jobs.fairness import Lane
@@ -20,7 +20,7 @@ from mesh.jobs.index import JobIndex, shelf
 from mesh.jobs.news import tell
 from mesh.jobs.room import Room
 from mesh.jobs.settings import JobSettings
-from mesh.jobs.store import JobStore, Kept, Unsettled
+from mesh.jobs.store import JobStore, Unsettled
 from mesh.jobs.streams import WorkStream
 from mesh.subjects import MAX_TOKEN, JobSide, encode_token
 from schemas.inference import InferRequest, Policy
@@ -214,20 +214,17 @@ class Desk:
         )
 
     async def _keep(self, record: JobRecord) -> JobRecord:
-        """Write record and message side by side: a message without a record is thrown away."""
+        """Write the message, then the record: a message without a record is thrown away."""
         storage = self._storage
+        await self.publish(record)
         storage.index.enter(record)
-        made, stored = await asyncio.gather(
-            storage.store.create(record), self.publish(record), return_exceptions=True
-        )
-        if isinstance(made, Conflict):
+        try:
+            await storage.store.create(record)
+        except Conflict:
             return await self._known(record)
-        if isinstance(made, BaseException):
+        except StoreFull:
             storage.index.erase(record, shelf(record.state))
-            raise made
-        if isinstance(stored, BaseException):
-            await self._withdraw(made)
-            raise stored
+            raise
         if not record.due_ms and record.request is not None:
             self._stored(side_of(record.request), lane_of(record))
         return replace(record, request=None)
@@ -258,14 +255,6 @@ class Desk:
         if known.digest != record.digest:
             raise Conflict("another job has this id", param="id")
         return replace(known, request=None)
-
-    async def _withdraw(self, kept: Kept) -> None:
-        """Take back a record that nobody would ever be told of."""
-        self._storage.index.erase(kept.record, shelf(kept.record.state))
-        try:
-            await self._storage.store.drop(kept)
-        except (Conflict, BusError) as error:
-            log.warning("job.not_withdrawn", job=kept.record.id, code=error.code)
 
     async def _change(self, query: JobQuery, change: Callable[[JobRecord], JobRecord]) -> JobRecord:
         storage = self._storage

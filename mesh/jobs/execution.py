@@ -31,7 +31,7 @@ from mesh.jobs.news import tell
 from mesh.jobs.settings import JobSettings
 from mesh.jobs.slots import as_job
 from mesh.jobs.store import Kept
-from mesh.jobs.streams import Work, WorkStream
+from mesh.jobs.streams import SAME_WITHIN, Work, WorkStream
 from mesh.router import Router
 from schemas.inference import Completion
 from schemas.jobs import JobError, JobRecord, JobState
@@ -40,8 +40,9 @@ T = TypeVar("T")
 
 log = structlog.get_logger("mesh.jobs")
 
-ORPHAN_AFTER = 60.0
-"""Seconds after which a message without a record is thrown away: its submission failed."""
+ORPHAN_AFTER = 1.5 * SAME_WITHIN
+"""Seconds after which a message without a record is thrown away: its submission failed. Longer than
+a repetition of it is taken for the same message and not stored again."""
 STORE_WITHIN = 120.0
 """Seconds for which the end of a job is offered to a broker that does not take it."""
 LONGEST_PAUSE = 2.0
@@ -87,8 +88,9 @@ class Execution:
             self._bench.stream.give_back(self.work, delay=1.0)
         elif record.state.final:
             self._close(record)
-        elif record.state is JobState.RUNNING and self.work.deliveries == 1:
-            self._bench.stream.acknowledge(self.work)  # the message of a repeated submission
+        elif record.state is JobState.RUNNING and self.work.number != record.message:
+            # A second one of a repeated submission; the one that is executed stays until the end.
+            self._bench.stream.acknowledge(self.work)
         elif record.state is JobState.QUEUED and self.work.pointer.attempt <= record.attempt:
             # The runner that queued it again may have died before it said when.
             await self._bench.desk.publish(record)
@@ -174,6 +176,7 @@ class Execution:
             state=JobState.RUNNING,
             attempt=record.attempt + 1,
             runner=self._bench.runner,
+            message=self.work.number,
             cloud=destination.reason or record.cloud,
             started_ms=self._bench.storage.clock.now_ms(),
         )

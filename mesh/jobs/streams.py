@@ -27,6 +27,8 @@ from schemas.wire import UNREADABLE, decoder, encode
 
 FORGET_AFTER = 600.0
 """Seconds after which an unused consumer goes; the messages stay."""
+SAME_WITHIN = 120.0
+"""Seconds for which the broker knows a message that is published again."""
 PULL_WITHIN = 2.0
 _NS = 1_000_000_000
 _ACK_TOKENS = 9
@@ -47,7 +49,7 @@ class _WorkConfig(msgspec.Struct, frozen=True, kw_only=True):
     storage: str = "file"
     discard: str = "old"
     allow_msg_schedules: bool = True
-    duplicate_window: int = 120 * _NS
+    duplicate_window: int = round(SAME_WITHIN * _NS)
 
 
 class _ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,12 +106,12 @@ class Backlog:
 class Work:
     """A message that was pulled and is this runner's until it is acknowledged or forgotten.
 
-    deliveries: how often it was handed out. stored_ms: when, by the broker's clock.
+    number: in its stream. stored_ms: when it came there, by the broker's clock.
     """
 
     pointer: JobPointer
     reply: str
-    deliveries: int
+    number: int
     stored_ms: int
 
 
@@ -264,7 +266,7 @@ class WorkStream:
             Work(
                 pointer=pointer,
                 reply=delivery.reply,
-                deliveries=int(tokens[4]),
+                number=int(tokens[5]),
                 stored_ms=int(tokens[7]) // 1_000_000,
             )
         )

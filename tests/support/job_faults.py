@@ -14,6 +14,7 @@ from mesh import subjects
 from mesh.accounts import Role
 from mesh.broker import Broker
 from mesh.bus import Bus
+from mesh.clock import monotonic
 from mesh.errors import MeshError
 from mesh.inbox import Delivery
 from mesh.jobs.client import Jobs
@@ -105,15 +106,16 @@ class Checker:
         return counts
 
     async def _ended(self, job: str, within: float) -> JobRecord:
-        async with asyncio.timeout(within):
-            while True:
-                try:
-                    record = await self.jobs.get(job)
-                    if record.state.final:
-                        return record
-                except MeshError:
-                    pass  # whoever answers is being killed or started
-                await asyncio.sleep(0.05)
+        deadline, record = monotonic() + within, None
+        while monotonic() < deadline:
+            try:
+                record = await self.jobs.get(job)
+                if record.state.final:
+                    return record
+            except MeshError:
+                pass  # whoever answers is being killed or started
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{job} was accepted and is lost: {record}")
 
     def _check(self, record: JobRecord) -> None:
         assert self.successes[record.id] <= 1, f"{record.id} succeeded more than once"
