@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from mesh.clock import monotonic
+from mesh.errors import StoreFull
 from mesh.jobs.client import JobHandle
+from mesh.jobs.fairness import Lane
 from mesh.jobs.streams import Work, WorkStream
 from mesh.subjects import JobSide
-from schemas.jobs import JobState
+from schemas.jobs import JobPointer, JobState, Priority
 from tests.soak import Plan, soak
 from tests.support.job_faults import LEASE, runner_process
 from tests.support.jobs import SMALL, job_broker, job_mesh, jobs_of, order, runner_of
@@ -59,6 +61,22 @@ async def test_a_killed_runners_job_runs_again_elsewhere(tmp_path: Path) -> None
         killed = monotonic()
         await begun(handle, attempt=2)
         assert monotonic() - killed < 10
+        assert (await handle.result(timeout=20)).text == numbers(16)
+        assert (await handle.status()).attempt == 2
+
+
+async def test_runner_and_broker_killed_at_once_lose_nothing(tmp_path: Path) -> None:
+    """A broker that no longer knows that it handed the message out hands it out again."""
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(job_broker(tmp_path / "broker", QUICK))
+        jobs = await stack.enter_async_context(jobs_of(broker))
+        first = await stack.enter_async_context(runner_process(broker, tmp_path, "first"))
+        await stack.enter_async_context(scripted_worker(broker, settings=SLOW))
+        handle = await jobs.submit(order())
+        await begun(handle)
+        os.kill(broker.pid, signal.SIGKILL)
+        first.process.kill()
+        await stack.enter_async_context(runner_of(broker, JobSide.ANY, QUICK, "scripted"))
         assert (await handle.result(timeout=20)).text == numbers(16)
         assert (await handle.status()).attempt == 2
 
@@ -129,6 +147,44 @@ async def test_a_repeated_submission_is_the_same_job(tmp_path: Path) -> None:
         await first.result(timeout=10)
         assert (await mesh.jobs.submit(once)).id == first.id
         assert (await first.status()).attempt == 1
+
+
+async def test_a_submission_whose_message_is_not_stored_is_not_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if its record is there, from a try before that got no further."""
+    store = WorkStream.publish
+
+    async def fail(*_: object) -> None:
+        raise StoreFull
+
+    async with job_mesh(tmp_path, worker=False) as mesh:
+        once = order(key="k")
+        first = await mesh.jobs.submit(once)
+        monkeypatch.setattr(WorkStream, "publish", fail)
+        with pytest.raises(StoreFull):
+            await mesh.jobs.submit(once)
+        monkeypatch.setattr(WorkStream, "publish", store)
+        assert (await mesh.jobs.submit(once)).id == first.id
+
+
+async def test_messages_that_come_twice_do_no_harm(tmp_path: Path) -> None:
+    """A second message for a job that runs, and one for a job that has ended, just go."""
+    async with job_mesh(tmp_path, settings=QUICK, script=SLOW) as mesh:
+        handle = await mesh.jobs.submit(order())
+        await begun(handle)
+        stream = WorkStream(mesh.runner._bus, JobSide.ANY, QUICK)
+        lane = Lane(Priority.NORMAL, "default", "scripted")
+        for attempt in (0, -1):  # numbers of their own, or the broker would know the message
+            pointer = JobPointer(tenant="default", id=handle.id, attempt=attempt)
+            await stream.publish(lane, pointer)
+        await handle.result(timeout=10)
+
+        async def is_settled() -> bool:
+            return mesh.runner.queued(JobSide.ANY) == 0
+
+        await until_async(is_settled)
+        assert (await handle.status()).attempt == 1
 
 
 async def test_clocks_that_disagree_expire_nothing(tmp_path: Path) -> None:
