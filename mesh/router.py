@@ -294,7 +294,7 @@ class Router:
         return ticket.settled_now()
 
     def _serve_line(self, model: str) -> None:
-        """Give seats to those who wait, while there are any: first to whom somebody waits for."""
+        """Give seats to those in line, while there are any; background requests come last."""
         for urgency in Urgency:
             line = self._lines.get((model, urgency))
             while line and (tiers := self._fleet.tiers_with_room(model, urgency)):

@@ -1,5 +1,6 @@
 """A llama.cpp worker on a real broker: answers travel through NATS, and slots come back."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from mesh import errors
 from mesh.router import Router
 from schemas.fleet import ModelState
 from schemas.frames import Delta, Done
-from schemas.inference import ChatMessage, InferRequest, Sampling
+from schemas.inference import ChatMessage, InferRequest, Sampling, Urgency
 from tests.support.llama import llama_settings
 from tests.support.mesh import agent_of, broker_in, router_of
 from tests.support.requests import complete
@@ -67,6 +68,22 @@ async def test_a_stream_and_a_whole_answer_agree(tmp_path: Path) -> None:
     assert done.usage.prompt_tokens == whole.usage.prompt_tokens
     assert done.usage.completion_tokens == whole.usage.completion_tokens
     assert (whole.finish_reason, whole.usage.completion_tokens) == ("length", 50)
+
+
+async def test_background_answers_are_whole_beside_interactive_ones(tmp_path: Path) -> None:
+    """Eight on two slots give way to requests that come meanwhile, and say what they say alone."""
+    async with llama_mesh(tmp_path) as (router, agent, _):
+        usual = tiny("usual", max_tokens=30)
+        jobs = [
+            tiny(f"job {number}", max_tokens=120, urgency=Urgency.BACKGROUND) for number in range(8)
+        ]
+        alone = [(await complete(router, request)).text for request in (usual, *jobs)]
+        line = asyncio.gather(*(complete(router, job) for job in jobs))
+        await until(lambda: router.waiting("tiny") == 6 and agent.running == 2)
+        for _ in range(3):
+            done = await asyncio.gather(complete(router, usual), complete(router, usual))
+            assert [each.text for each in done] == [alone[0]] * 2
+        assert [each.text for each in await line] == alone[1:]
 
 
 async def test_leaving_in_decode_gives_slot_and_cache_back(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.failures import FailureCode
-from schemas.inference import ChatMessage, InferRequest
+from schemas.inference import ChatMessage, InferRequest, Urgency
 from workers.llama.constraint import Constraints
 from workers.llama.dialect import Dialect
 from workers.llama.intake import Intake
@@ -47,6 +47,7 @@ class FakeDecoder:
 
     num_vocabulary: int = 256
     longest_token: int = 2
+    longest_text: int = 2 * CONTEXT
     step_seconds: float = 0.01
     token_seconds: float = 0.0
     now: float = 0.0
@@ -60,7 +61,7 @@ class FakeDecoder:
     shared: list[tuple[int, int, int]] = field(default_factory=list)
 
     def tokenize(self, text: str) -> list[int]:
-        assert len(text) < 2 * CONTEXT, "a text this long should not have been tokenized"
+        assert len(text) < self.longest_text, "a text this long should not have been tokenized"
         return list(text.encode())
 
     def piece(self, token: int) -> bytes:
@@ -90,11 +91,11 @@ class FakeDecoder:
         self.forgotten.append(slot)
 
 
-def make_loop(decoder: FakeDecoder, **changes: Any) -> Loop:
+def make_loop(decoder: FakeDecoder, *, context: int = CONTEXT, **changes: Any) -> Loop:
     template = ChatTemplate("{{ messages[0].content }}")
     settings: dict[str, Any] = {
         "slots": 2,
-        "cells": 2 * CONTEXT,
+        "cells": 2 * context,
         "chunk": 16,
         "step_time": 60.0,
         "clock": lambda: decoder.now,
@@ -103,7 +104,7 @@ def make_loop(decoder: FakeDecoder, **changes: Any) -> Loop:
         decoder,
         template,
         Defaults(),
-        CONTEXT,
+        context,
         dialect=Dialect.of(None),
         constraints=_no_constraints,
     )
@@ -281,6 +282,21 @@ def test_warm_up_gives_first_rates(decoder: FakeDecoder) -> None:
     assert step.kv_free == 2 * CONTEXT
     assert decoder.forgotten == [0]
     assert loop.is_idle
+
+
+def test_rates_are_those_of_interactive_requests(decoder: FakeDecoder) -> None:
+    """Steps of background work alone, which are cut short for others, do not change the figures."""
+    loop = make_loop(decoder)
+    loop.warm_up()
+    before = loop.report()
+    decoder.step_seconds = 0.05
+    loop.handle(submit(1, "x" * 10, urgency=Urgency.BACKGROUND, max_tokens=3))
+    run_to_end(loop)
+    after = loop.report()
+    assert (after.prefill_rate, after.decode_rate) == (before.prefill_rate, before.decode_rate)
+    loop.handle(submit(2, "y" * 10, max_tokens=3))
+    run_to_end(loop)
+    assert loop.report().decode_rate < before.decode_rate
 
 
 def _idle_step(loop: Loop) -> Step:

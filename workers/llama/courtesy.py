@@ -11,11 +11,15 @@ from workers.llama.chunking import ChunkSize, StepCost
 from workers.llama.load import Load
 from workers.llama.rates import DECAY
 from workers.llama.sequence import Sequence
-from workers.llama.waits import SHARE, Waits
+from workers.llama.waits import Waits
 
-WORTHWHILE = 2.0
+SHARE = 0.1
+"""Part of interactive streams' time that background work may take."""
+WORTHWHILE = 1.5
 """How many times as long as a step of one row a step may take in any case: below, reading all
 weights is most of its cost."""
+FADING = 0.99
+"""Weight of what is known of a second row after each step of one."""
 
 
 class RowCost:
@@ -54,6 +58,8 @@ class Courtesy:
         """Of steps of one row."""
         self._most_rows = 1
         """Background streams that are computed at a time where interactive requests may come."""
+        self._another = 0.0
+        """Seconds that one more of them would take."""
         self.waits = Waits()
 
     def select(self, running: list[Sequence], now: float) -> tuple[list[Sequence], int]:
@@ -69,10 +75,12 @@ class Courtesy:
             return self._beside(interactive, background)
         return self._alone(background, now)
 
+    def note_single(self, seconds: float) -> None:
+        """Learn from a step of one row, whoever's it was."""
+        self._single.add(1, seconds)
+
     def note(self, wanted: Load, background: Load, seconds: float, now: float) -> None:
         """Settle a step: what it held of interactive and of background work, and what it took."""
-        if sum(wanted + background) == 1:
-            self._single.add(1, seconds)
         if wanted.streams:
             self._settle(wanted, background, seconds)
         elif background.streams and not (wanted.prompt or background.prompt):
@@ -97,11 +105,13 @@ class Courtesy:
         limit = self._limit(now)
         if limit is None:
             return
-        # Two rows never take longer than twice one, which is always allowed.
-        another = (seconds - self._single.of(1)) / (rows - 1) if rows > 1 else 0.0
+        if rows > 1:
+            self._another = (seconds - self._single.of(1)) / (rows - 1)
+        else:
+            self._another *= FADING  # so that it is tried again
         if seconds > limit:
             self._most_rows = max(1, rows - 1)
-        elif rows == self._most_rows and seconds + another <= limit:
+        elif rows == self._most_rows and seconds + self._another <= limit:
             self._most_rows += 1
 
     def _limit(self, now: float) -> float | None:

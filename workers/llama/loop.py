@@ -125,8 +125,10 @@ class Loop:
             sampler.sample(self._decoder.decode([work])[0])
             if start:
                 is_prompt = count > 1
-                load = Load(count * is_prompt, int(not is_prompt))
-                self._measure(load, 1, self._clock() - started)
+                seconds = self._clock() - started
+                self._measure(Load(count * is_prompt, int(not is_prompt)), 1, seconds)
+                if not is_prompt:
+                    self._courtesy.note_single(seconds)
             start += count
         self.cache.can_reuse = self._decoder.trim(0, start - 1)
         self._decoder.forget(0)
@@ -167,6 +169,8 @@ class Loop:
         self._measure(wanted, 1 + sampled / max(1, load.streams), seconds)
         self._chunk.note(load.prompt, load.streams, seconds)
         self._courtesy.note(wanted, background, seconds, started + seconds)
+        if tokens == 1:
+            self._courtesy.note_single(seconds)
         if not load.prompt:
             self._speculation.note(tokens, seconds)
 

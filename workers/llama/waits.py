@@ -6,8 +6,9 @@ The time of a request is all that it is computed for until its first output.
 from collections import deque
 from statistics import median
 
-SHARE = 0.1
-"""Part of an interactive request's time that background work may cost it."""
+TOLERATED = 0.07
+"""Part of an interactive request's time by which background work may delay it in the engine: a
+tenth is the goal for all that it notices."""
 RECENT = 16
 """How many interactive requests tell what the next one will be like."""
 LASTS = 300.0
@@ -32,4 +33,4 @@ class Waits:
         """Return the seconds by which the next may be delayed, ``None`` if none is expected."""
         if not self._seconds or now - self._last > LASTS:
             return None
-        return SHARE * self._typical
+        return TOLERATED * self._typical
