@@ -22,7 +22,7 @@ from rich.console import Console
 from bench import engine, figures, peers
 from bench.failures import BenchError
 from bench.figures import Report, Row
-from bench.rows import gateway, memory, overload, router
+from bench.rows import gateway, jobs, memory, overload, router
 from bench.targets import Workshop
 from mesh import logs
 
@@ -36,6 +36,7 @@ ROWS: dict[str, Callable[[Workshop, float, int], Row]] = {
     "memory": memory.measure,
     "overload": overload.measure,
     "router": router.measure,
+    "jobs": jobs.measure,
     **{f"{ENGINE}/{name}": row for name, row in engine.ROWS.items()},
 }
 GROUPS = (*(name for name in ROWS if "/" not in name), ENGINE)

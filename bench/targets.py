@@ -27,7 +27,7 @@ DEMO = Path(__file__).parent.parent / "models" / "spark" / "spark.gguf"
 """The bundled model: small, and trained to answer."""
 SLOTS = 64
 """More than there are clients: what is measured is the way of a request, not the queue."""
-PARTS = {"broker", "gateway", "worker"}
+PARTS = {"broker", "gateway", "runner", "worker"}
 """Of a mesh that is up."""
 TOKENS = 4096
 """What the scripted engine would say at most."""

@@ -8,8 +8,16 @@ from cyclopts import Parameter
 from cli.buckets import make_buckets
 from cli.life import Stop, run_role
 from cli.listeners import broker_settings
-from cli.options import BrokerOptions, LifeOptions, LogOptions, StateOptions, group
+from cli.options import (
+    BrokerOptions,
+    JobOptions,
+    LifeOptions,
+    LogOptions,
+    StateOptions,
+    group,
+)
 from cli.readiness import Announcer
+from cli.storage import prepare_jobs
 from mesh.broker import open_keys, render, running_broker
 
 
@@ -26,6 +34,7 @@ def broker(
     *,
     options: BrokerOptions = BrokerOptions(),
     only: PrintOptions = PrintOptions(),
+    jobs: JobOptions = JobOptions(),
     state: StateOptions = StateOptions(),
     life: LifeOptions = LifeOptions(),
     log: LogOptions = LogOptions(),
@@ -39,6 +48,7 @@ def broker(
     async def serve(announcer: Announcer, stop: Stop) -> None:
         async with running_broker(settings) as server:
             await make_buckets(server)
+            await prepare_jobs(server, jobs)
             announcer.ready(f"credentials in {settings.creds_folder}", server.url)
             await stop.asked.wait()
             announcer.stopping()

@@ -31,6 +31,8 @@ COMMANDS = {
     "gateway": "Run the HTTP gateway: the OpenAI surface of the mesh.",
     "worker": "Run an edge worker: this machine computes for the mesh.",
     "cloud": "Run a cloud worker: the fallback behind an OpenAI-compatible upstream.",
+    "runner": "Run durable jobs in the idle slots of the mesh.",
+    "jobs": "Submit durable jobs, list and show them, cancel, retry or drop one.",
     "nodes": "List the workers of the mesh.",
     "models": "List the models of the mesh; have one loaded or unloaded.",
     "keys": "List the API keys of the mesh; create or revoke one.",

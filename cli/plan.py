@@ -7,6 +7,7 @@ from cli.options import (
     CloudOptions,
     EngineOptions,
     GatewayOptions,
+    JobOptions,
     LogOptions,
     StateOptions,
     WorkerOptions,
@@ -28,13 +29,14 @@ class Plan:
     engine: EngineOptions = EngineOptions()
     cloud: CloudOptions = CloudOptions()
     budget: BudgetOptions = BudgetOptions()
+    jobs: JobOptions = JobOptions()
     state: StateOptions = StateOptions()
     log: LogOptions = LogOptions()
     drain_timeout: float = 30.0
 
     def parts(self, broker: Broker) -> list[PartSettings]:
         """Return the parts in the order of a request's way; the first stops first."""
-        parts = [self._gateway(broker), self._worker(broker)]
+        parts = [self._gateway(broker), self._runner(broker), self._worker(broker)]
         return [*parts, self._cloud(broker)] if self.cloud.cloud_url else parts
 
     def _gateway(self, broker: Broker) -> PartSettings:
@@ -47,6 +49,23 @@ class Plan:
             return ["gateway", *told, *rest]
 
         return PartSettings(name="gateway", command=command, hidden=self._secrets)
+
+    def _runner(self, broker: Broker) -> PartSettings:
+        """Run both kinds of jobs in one process, over one connection each.
+
+        A mesh that never uses the cloud has no use for the key that could.
+        """
+        edge_only = self.gateway.policy is Policy.EDGE_ONLY
+        roles = (Role.EDGE_RUNNER,) if edge_only else (Role.RUNNER, Role.EDGE_RUNNER)
+        line = [
+            *(f"--runner-creds={broker.creds(role)}" for role in roles),
+            f"--nats={broker.url}",
+            *arguments(self.jobs),
+            *self._life,
+        ]
+        return PartSettings(
+            name="runner", command=lambda _: ["runner", *line], hidden=self._secrets
+        )
 
     def _worker(self, broker: Broker) -> PartSettings:
         rest = [*arguments(self.engine), *self._common(broker, Role.EDGE_WORKER)]
@@ -70,10 +89,13 @@ class Plan:
         return [
             f"--nats={broker.url}",
             f"--creds={broker.creds(role)}",
-            f"--drain-timeout={self.drain_timeout}",
-            *arguments(self.state),
-            *arguments(self.log),
+            *self._life,
         ]
+
+    @property
+    def _life(self) -> list[str]:
+        drain = f"--drain-timeout={self.drain_timeout}"
+        return [drain, *arguments(self.state), *arguments(self.log)]
 
     @property
     def _secrets(self) -> frozenset[str]:

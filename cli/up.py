@@ -18,6 +18,7 @@ from cli.options import (
     EngineKind,
     EngineOptions,
     GatewayOptions,
+    JobOptions,
     LifeOptions,
     LogOptions,
     StateOptions,
@@ -27,6 +28,7 @@ from cli.options import (
 from cli.plan import Plan
 from cli.readiness import Announcer
 from cli.report import Report, Usage
+from cli.storage import prepare_jobs
 from cli.supervisor import Part, start_together, stop_in_order
 from mesh.accounts import Role
 from mesh.broker import Broker, BrokerSettings, running_broker
@@ -46,6 +48,7 @@ def up(
     worker: WorkerOptions = WorkerOptions(),
     cloud: CloudOptions = CloudOptions(),
     budget: BudgetOptions = BudgetOptions(),
+    jobs: JobOptions = JobOptions(),
     state: StateOptions = StateOptions(),
     life: LifeOptions = LifeOptions(),
     log: LogOptions = LogOptions(),
@@ -57,6 +60,7 @@ def up(
         engine=_with_files(engine),
         cloud=cloud,
         budget=budget,
+        jobs=jobs,
         state=StateOptions(state=state.state.expanduser().absolute()),
         log=replace(log, log_level=log.log_level or LogLevel.WARNING),
         drain_timeout=life.drain_timeout,
@@ -103,6 +107,7 @@ async def _serve(
     async with running_broker(settings) as broker:
         await make_buckets(broker)
         report.broker(broker.url, str(settings.state), monotonic() - began)
+        await prepare_jobs(broker, plan.jobs)
         with Ledger(report, settings.state, broker) as ledger:
             parts = [Part(each, ledger) for each in plan.parts(broker)]
             async with anyio.create_task_group() as tasks:
@@ -112,8 +117,8 @@ async def _serve(
                 await stop.asked.wait()
                 announcer.stopping()
                 report.stopping()
-                # The gateway first, so that nothing new comes in; the workers when it has gone.
-                await stop_in_order((parts[:1], parts[1:]), plan.drain_timeout)
+                # Whoever takes things in goes first; the workers when the others have gone.
+                await stop_in_order((parts[:2], parts[2:]), plan.drain_timeout)
                 tasks.cancel_scope.cancel()  # kills what is left
 
 

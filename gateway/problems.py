@@ -125,6 +125,7 @@ _STATUS: Final[Mapping[FailureCode, int]] = MappingProxyType(
         FailureCode.INVALID_REQUEST: 400,
         FailureCode.UNSUPPORTED: 400,
         FailureCode.MODEL_NOT_FOUND: 404,
+        FailureCode.JOB_NOT_FOUND: 404,
         FailureCode.CONTEXT_LENGTH_EXCEEDED: 400,
         FailureCode.PAYLOAD_TOO_LARGE: 413,
         FailureCode.DEADLINE_EXCEEDED: 504,

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from mesh import storage, subjects
 from mesh.storage import Store
+from mesh.subjects import JobOp, JobSide
 from schemas.fleet import Tier
 
 
@@ -44,6 +45,10 @@ class Role(StrEnum):
     CLIENT = "client"
     """A program with a router of its own, or one that asks the gateways."""
     EDGE_CLIENT = "edge-client"
+    RUNNER = "runner"
+    """Runs durable jobs that may use both tiers, and answers about jobs."""
+    EDGE_RUNNER = "edge-runner"
+    """The same in the edge account, for jobs that must not leave the edge."""
     ADMIN = "admin"
     """Whoever hands out API keys; only this role may write them."""
 
@@ -91,6 +96,10 @@ def grant(role: Role) -> Grant:
             return _client(Account.APP)
         case Role.EDGE_CLIENT:
             return _client(Account.EDGE)
+        case Role.RUNNER:
+            return _runner(Account.APP, JobSide.ANY)
+        case Role.EDGE_RUNNER:
+            return _runner(Account.EDGE, JobSide.EDGE)
         case Role.ADMIN:
             return _admin()
         case Role.SYS:
@@ -115,6 +124,18 @@ GATEWAY_STORAGE = (
 
 GATEWAY_ACCOUNTS = (Account.EDGE, Account.APP)
 
+_JOB_STORES = (Store.JOBS, Store.JOB_KEYS, Store.JOB_INDEX)
+RUNNER_STORAGE = tuple(
+    service
+    for store in _JOB_STORES
+    for service in (*storage.reading(store), storage.writing(store))
+)
+"""What ``Account.STORE`` serves to the runners, in the same accounts."""
+
+_ASK_JOBS = tuple(subjects.job_service(op) for op in JobOp)
+EDGE_JOBS = subjects.all_job_work(JobSide.EDGE)
+"""Where edge-only jobs are put in; an account that imports it cannot get them out again."""
+
 
 def _worker(account: Account) -> Grant:
     tier = EXPORTED[account]
@@ -129,8 +150,13 @@ def _worker(account: Account) -> Grant:
 def _gateway(account: Account) -> Grant:
     return Grant(
         account=account,
-        publish=(*_DISPATCH, *(service.subject for service in GATEWAY_STORAGE)),
-        subscribe=(*_WATCH, f"{subjects.INFER} {subjects.ROUTERS}", subjects.CANCEL),
+        publish=(*_DISPATCH, *_ASK_JOBS, *(service.subject for service in GATEWAY_STORAGE)),
+        subscribe=(
+            *_WATCH,
+            f"{subjects.INFER} {subjects.ROUTERS}",
+            subjects.CANCEL,
+            subjects.ALL_JOB_EVENTS,
+        ),
         responds=True,
     )
 
@@ -138,8 +164,34 @@ def _gateway(account: Account) -> Grant:
 def _client(account: Account) -> Grant:
     return Grant(
         account=account,
-        publish=(*_DISPATCH, subjects.INFER, subjects.CANCEL),
-        subscribe=_WATCH,
+        publish=(*_DISPATCH, subjects.INFER, subjects.CANCEL, *_ASK_JOBS),
+        subscribe=(*_WATCH, subjects.ALL_JOB_EVENTS),
+    )
+
+
+def _runner(account: Account, side: JobSide) -> Grant:
+    """Let a role route, run the jobs of one side, and put in those of every side it sees."""
+    stream = f"MESH_JOBS_{side.name}"
+    sides = JobSide if side is JobSide.ANY else (side,)
+    return Grant(
+        account=account,
+        publish=(
+            *_DISPATCH,
+            *(service.subject for service in RUNNER_STORAGE),
+            *(subjects.all_job_work(each) for each in sides),
+            *(subjects.stream_api(f"STREAM.{op}", stream) for op in ("CREATE", "INFO")),
+            subjects.stream_api("CONSUMER.CREATE", f"{stream}.>"),
+            subjects.stream_api("CONSUMER.MSG.NEXT", f"{stream}.>"),
+            f"$JS.ACK.{stream}.>",
+            subjects.ALL_JOB_EVENTS,
+            subjects.JOB_ROOM,
+        ),
+        subscribe=(
+            *_WATCH,
+            subjects.all_due_jobs(side),
+            *(f"{subject} {subjects.RUNNERS}" for subject in _ASK_JOBS),
+        ),
+        responds=True,
     )
 
 

@@ -86,12 +86,14 @@ class Bucket:
             max_age=round(settings.ttl * 1_000_000_000),
             num_replicas=settings.replicas,
         )
-        reply = await self._api("STREAM.CREATE", msgspec.json.encode(config))
-        if reply.error is not None and reply.error.err_code == jetstream.NAME_IN_USE:
-            found = checked(await self._api("STREAM.INFO", b""), self._what)
-            kept = msgspec.structs.replace(config, num_replicas=found.config.num_replicas)
-            reply = await self._api("STREAM.UPDATE", msgspec.json.encode(kept))
-        checked(reply, self._what)
+        # Asked first: to create one that exists needs room for a second one.
+        found = await self._api("STREAM.INFO", b"")
+        if found.error is not None and found.error.err_code == jetstream.NOT_FOUND:
+            checked(await self._api("STREAM.CREATE", msgspec.json.encode(config)), self._what)
+            return
+        replicas = checked(found, self._what).config.num_replicas
+        kept = msgspec.structs.replace(config, num_replicas=replicas)
+        checked(await self._api("STREAM.UPDATE", msgspec.json.encode(kept)), self._what)
 
     async def revision(self) -> int:
         """Return the number of the last change: one small request, made to be repeated.

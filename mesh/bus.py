@@ -70,7 +70,9 @@ class Subscription:
         self._live = await client.subscribe(self.subject, queue=self.queue, cb=self._deliver)
 
     async def _deliver(self, message: Msg) -> None:
-        self._handler(Delivery(message.subject, message.data, message.reply))
+        self._handler(
+            Delivery(message.subject, message.data, message.reply, headers=message.headers)
+        )
 
     async def close(self) -> None:
         """End the interest; deliveries already under way may still arrive."""
@@ -120,6 +122,10 @@ class Bus:
     def max_payload(self) -> int:
         """Bytes that one message may carry."""
         return self._client.max_payload if self._client is not None else 0
+
+    def private(self, name: str) -> str:
+        """Return a subject that nobody but this connection may listen on, under a name."""
+        return f"{self._inbox_root}own.{name}"
 
     def post(
         self, subject: str, payload: bytes, reply: str = "", headers: Headers | None = None

@@ -8,6 +8,8 @@
             print(delta.text, end="")
         first, second = await m.embed("nomic-embed", ["a text", "another"])
         scores = await m.rerank("bge-reranker", "What is an edge worker?", ["a text", "another"])
+        job = await m.submit(m.request("spark", "Sum up this week."), key="week-47")
+        answer = await job.result()
 """
 
 import os
@@ -24,12 +26,14 @@ from mesh.bus import BusSettings
 from mesh.bus import connect as connect_bus
 from mesh.errors import InvalidRequest
 from mesh.fleet import Fleet, ModelSummary
+from mesh.jobs.client import JobHandle, Jobs
 from mesh.logs import defer_to_logging
 from mesh.router import Router, RouterSettings
 from mesh.settings import default_state
 from mesh.vectors import unpack
 from schemas.frames import Delta
 from schemas.inference import ChatMessage, Completion, InferRequest, Policy, Sampling, Task
+from schemas.jobs import Priority, Submit
 
 Conversation = str | Sequence[ChatMessage]
 """A single user turn, or all turns."""
@@ -38,8 +42,10 @@ Conversation = str | Sequence[ChatMessage]
 class Mesh:
     """A connection to the mesh. Made by ``connect``."""
 
-    def __init__(self, router: Router, fleet: Fleet, tenant: str) -> None:
+    def __init__(self, router: Router, fleet: Fleet, tenant: str, jobs: Jobs) -> None:
         self._router, self._fleet, self._tenant = router, fleet, tenant
+        self.jobs = jobs
+        """The tenant's durable jobs: list, look up, cancel, retry, drop."""
 
     async def chat(
         self,
@@ -129,6 +135,49 @@ class Mesh:
         )
         return list((await self._complete(request)).scores)
 
+    def request(
+        self,
+        model: str,
+        messages: Conversation,
+        *,
+        policy: Policy | str = Policy.EDGE_FIRST,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        sampling: Sampling | None = None,
+    ) -> InferRequest:
+        """Return a request for ``submit``; arguments as for ``chat``."""
+        return self._chat(model, messages, policy, None, max_tokens, stop, sampling)
+
+    async def submit(
+        self,
+        request: InferRequest,
+        *,
+        key: str = "",
+        deadline: float | None = None,
+        policy: Policy | str | None = None,
+        priority: Priority | str = Priority.NORMAL,
+        not_before: float = 0.0,
+        webhook: str | None = None,
+    ) -> JobHandle:
+        """Store a request as a job, which survives everybody, and return a handle to it.
+
+        key: the same one again is the same job. deadline: seconds within which it must be answered,
+        or it fails. policy: instead of the request's own. not_before: seconds before it may run.
+        webhook: where to tell the end. Raises ``Conflict`` for a key of another job, ``StoreFull``,
+        ``PayloadTooLarge``, ``InvalidRequest``, and ``NoResponders`` if no runner is up.
+        """
+        if policy is not None:
+            request = replace(request, policy=_policy(policy))
+        order = Submit(
+            request=request,
+            key=key,
+            priority=_priority(priority),
+            deadline_ms=None if deadline is None else round(deadline * 1000),
+            not_before_ms=round(not_before * 1000),
+            webhook=webhook,
+        )
+        return await self.jobs.submit(order)
+
     def models(self) -> list[ModelSummary]:
         """Return the models that live workers serve."""
         return self._fleet.models()
@@ -184,6 +233,16 @@ def _policy(policy: Policy | str) -> Policy:
         ) from None
 
 
+def _priority(priority: Priority | str) -> Priority:
+    try:
+        return Priority(priority)
+    except ValueError:
+        choices = ", ".join(Priority)
+        raise InvalidRequest(
+            f"priority is one of {choices}, not {priority!r}", param="priority"
+        ) from None
+
+
 @asynccontextmanager
 async def connect(
     url: str | None = None,
@@ -204,7 +263,7 @@ async def connect(
         fleet = Fleet()
         router = Router(bus, fleet, settings)
         async with background(router.run):
-            yield Mesh(router, fleet, tenant)
+            yield Mesh(router, fleet, tenant, Jobs(bus, tenant))
 
 
 def _bus_settings(url: str | None, creds: str | Path | None, role: str) -> BusSettings:

@@ -7,6 +7,7 @@
     │   ├── InvalidRequest
     │   ├── Unsupported
     │   ├── ModelNotFound
+    │   ├── JobNotFound
     │   ├── ContextLengthExceeded
     │   ├── PayloadTooLarge
     │   ├── UpstreamRejected
@@ -88,6 +89,12 @@ class ModelNotFound(RequestError):
     """No worker serves this model."""
 
     code = FailureCode.MODEL_NOT_FOUND
+
+
+class JobNotFound(RequestError):
+    """There is no such job."""
+
+    code = FailureCode.JOB_NOT_FOUND
 
 
 class ContextLengthExceeded(RequestError):

@@ -19,6 +19,8 @@ MARKER_REASON: Final = "Nats-Marker-Reason"
 EXPECTED_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 TTL: Final = "Nats-TTL"
 
+NOT_FOUND: Final = 10059
+"""There is no such stream."""
 NAME_IN_USE: Final = 10058
 """The stream exists with another configuration."""
 _CONFLICTS: Final = frozenset({10071, 10164})

@@ -19,10 +19,11 @@ from mesh import subjects
 from mesh.answer import Answer, Output
 from mesh.bus import Bus
 from mesh.errors import BusError, Cancelled, InternalError, InvalidRequest, MeshError, QueueFull
+from mesh.failed import failed
 from mesh.inbox import Delivery
 from mesh.router import Router
 from mesh.trace import TraceContext
-from schemas.frames import Done, Failed
+from schemas.frames import Done
 from schemas.inference import CancelRequest, InferRequest, Policy
 from schemas.wire import UNREADABLE, Message, decoder, encode
 
@@ -102,7 +103,7 @@ class InferService:
         try:
             request = self._admit(delivery.payload)
         except MeshError as error:
-            self._post(delivery.reply, _failed(error, seq=0))
+            self._post(delivery.reply, failed(error))
             return
         assert self._tasks is not None, "requests arrive only while running"  # noqa: S101
         # Known from here on: an equal id or a cancel may be the very next message.
@@ -136,17 +137,17 @@ class InferService:
                         self._post(reply, await answer.completion())
             except MeshError as error:
                 record.failed(error)
-                self._post(reply, _failed(error, seq))
+                self._post(reply, failed(error, seq))
             except Exception as error:
                 record.failed(error)
                 # One request must not end the service for all others.
                 trace_id = record.trace.trace_id
                 log.exception("request.crashed", request_id=request.id, trace_id=trace_id)
-                self._post(reply, _failed(InternalError(), seq))
+                self._post(reply, failed(InternalError(), seq))
             finally:
                 del self._running[request.id]
         if scope.cancelled_caught:
-            self._post(reply, _failed(Cancelled(), seq))
+            self._post(reply, failed(Cancelled(), seq))
 
     def _on_cancel(self, delivery: Delivery) -> None:
         try:
@@ -169,14 +170,3 @@ def _renumbered(frame: Output, seq: int) -> Message:
     if isinstance(frame, Done):
         return replace(frame, seq=seq, last=None)
     return replace(frame, seq=seq)
-
-
-def _failed(error: MeshError, seq: int) -> Failed:
-    retry_after = error.retry_after
-    return Failed(
-        seq=seq,
-        code=error.code,
-        message=error.message,
-        param=error.param,
-        retry_after_ms=None if retry_after is None else int(retry_after * 1000),
-    )

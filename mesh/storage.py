@@ -19,6 +19,12 @@ class Store(StrEnum):
     """What API keys have spent in the cloud today."""
     RESPONSES = "mesh_responses"
     """Conversations of ``/v1/responses``."""
+    JOBS = "mesh_jobs"
+    """Durable jobs: requests, states, results."""
+    JOB_KEYS = "mesh_job_keys"
+    """Which job a tenant's key stands for."""
+    JOB_INDEX = "mesh_job_index"
+    """A row for each job, by tenant and state."""
 
 
 @dataclass(frozen=True)

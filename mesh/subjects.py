@@ -4,6 +4,7 @@ Tokens that come from outside (worker, model, tenant) are percent-encoded, the d
 no name can add a level or a wildcard to a subject.
 """
 
+from enum import StrEnum
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
@@ -86,3 +87,92 @@ def bucket_entries(bucket: str) -> str:
 def stream_api(operation: str, stream: str) -> str:
     """Return where JetStream takes an operation (STREAM.INFO, DIRECT.GET, …) on a stream."""
     return f"$JS.API.{operation}.{stream}"
+
+
+class JobOp(StrEnum):
+    """What the job service is asked for; the last token of its subject."""
+
+    SUBMIT = "submit"
+    GET = "get"
+    LIST = "list"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    DROP = "drop"
+
+
+class JobSide(StrEnum):
+    """Which accounts' runners may read a job."""
+
+    EDGE = "edge"
+    """Those that must not leave the edge."""
+    ANY = "any"
+
+
+JOBS = f"{PREFIX}.jobs"
+RUNNERS = "runners"
+"""Queue group of everyone who answers about jobs."""
+
+
+def job_service(op: JobOp) -> str:
+    """Return where the job service takes an operation."""
+    return f"{JOBS}.{op}"
+
+
+def job_work(side: JobSide, priority: str, tenant: str, model: str) -> str:
+    """Return the subject of jobs that are due, as they lie in a work stream."""
+    return f"{JOBS}.{side}.due.{priority}.{encode_token(tenant)}.{encode_token(model)}"
+
+
+def all_due_jobs(side: JobSide) -> str:
+    """Return the wildcard over all jobs that are due."""
+    return f"{JOBS}.{side}.due.*.*.*"
+
+
+def job_later(side: JobSide, tenant: str, job: str) -> str:
+    """Return the subject under which a job waits for its time."""
+    return f"{JOBS}.{side}.later.{encode_token(tenant)}.{encode_token(job)}"
+
+
+def job_deadline(side: JobSide, tenant: str, job: str) -> str:
+    """Return the subject under which the deadline of a job waits."""
+    return f"{JOBS}.{side}.deadline.{encode_token(tenant)}.{encode_token(job)}"
+
+
+def job_expired(side: JobSide, tenant: str, job: str) -> str:
+    """Return the subject on which it is told that a deadline has passed."""
+    return f"{JOBS}.{side}.expired.{encode_token(tenant)}.{encode_token(job)}"
+
+
+def all_expired_jobs(side: JobSide) -> str:
+    """Return the wildcard over all deadlines that have passed."""
+    return f"{JOBS}.{side}.expired.*.*"
+
+
+def all_job_work(side: JobSide) -> str:
+    """Return the wildcard over all messages of a work stream."""
+    return f"{JOBS}.{side}.>"
+
+
+def job_event(tenant: str, job: str) -> str:
+    """Return where the news of a job are told."""
+    return f"{JOBS}.events.{encode_token(tenant)}.{encode_token(job)}"
+
+
+def job_events(tenant: str) -> str:
+    """Return the wildcard over the news of a tenant's jobs."""
+    return f"{JOBS}.events.{encode_token(tenant)}.*"
+
+
+ALL_JOB_EVENTS = f"{JOBS}.events.*.*"
+JOB_ROOM = f"{JOBS}.room"
+"""Where the broker says how much the records of jobs take up."""
+
+
+def job_row(bucket: str, tenant: str, state: str, job: str) -> str:
+    """Return the subject of a job's entry in the index."""
+    return f"$KV.{bucket}.{encode_token(tenant)}.{state}.{encode_token(job)}"
+
+
+def job_rows(bucket: str, tenant: str, state: str = "*") -> str:
+    """Return the wildcard over a tenant's entries in the index, of one state or all."""
+    return f"$KV.{bucket}.{encode_token(tenant)}.{state}.*"

@@ -10,6 +10,7 @@ class FailureCode(StrEnum):
     INVALID_REQUEST = "invalid_request"
     UNSUPPORTED = "unsupported"
     MODEL_NOT_FOUND = "model_not_found"
+    JOB_NOT_FOUND = "job_not_found"
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     # Time and room.
@@ -50,6 +51,7 @@ REQUEST_FAULTS = frozenset(
         FailureCode.INVALID_REQUEST,
         FailureCode.UNSUPPORTED,
         FailureCode.MODEL_NOT_FOUND,
+        FailureCode.JOB_NOT_FOUND,
         FailureCode.CONTEXT_LENGTH_EXCEEDED,
         FailureCode.PAYLOAD_TOO_LARGE,
         FailureCode.UPSTREAM_REJECTED,

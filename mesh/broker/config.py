@@ -12,9 +12,11 @@ from typing import Any
 
 from mesh import subjects
 from mesh.accounts import (
+    EDGE_JOBS,
     EXPORTED,
     GATEWAY_ACCOUNTS,
     GATEWAY_STORAGE,
+    RUNNER_STORAGE,
     Account,
     Role,
     all_work,
@@ -22,8 +24,10 @@ from mesh.accounts import (
     inbox_prefix,
 )
 from mesh.broker.settings import BrokerSettings
+from mesh.storage import Store
 
 _HEADER = "# The broker of an inference mesh. Rendered anew at every start: edits here are lost.\n"
+_SERVED = (*GATEWAY_STORAGE, *RUNNER_STORAGE)
 _SIGN_IN_TIMEOUT = 10
 """Seconds for a client on a busy machine to sign the server's challenge (default 2)."""
 
@@ -87,15 +91,17 @@ def _account(
     }
     match account:
         case Account.EDGE:
-            exports = _exports(account, settings)
-            content |= {"jetstream": "enabled", "exports": exports, "imports": _storage_imports()}
+            exports = [*_exports(account, settings), *_JOB_EXPORTS]
+            content |= {"jetstream": "enabled", "exports": exports}
+            content |= {"imports": [*_storage_imports(), _JOB_ROOM]}
         case Account.CLOUD:
             content |= {"exports": _exports(account, settings)}
         case Account.APP:
             tiers = [item for source in EXPORTED for item in _imports(source)]
-            content |= {"imports": [*tiers, *_storage_imports()]}
+            imports = [*tiers, *_JOB_IMPORTS, *_storage_imports(), _JOB_ROOM]
+            content |= {"jetstream": "enabled", "imports": imports}
         case Account.STORE:
-            content |= {"jetstream": "enabled", "exports": _storage_exports()}
+            content |= {"jetstream": "enabled", "exports": [*_storage_exports(), _ROOM_EXPORT]}
         case Account.SYS:
             pass
     return content
@@ -131,9 +137,25 @@ def _imports(source: Account) -> list[dict[str, Any]]:
     return [{"service": work}, {"stream": adverts}]
 
 
+_JOB_EXPORTS = (
+    {"service": EDGE_JOBS, "accounts": [Account.APP]},
+    {"stream": subjects.ALL_JOB_EVENTS, "accounts": [Account.APP]},
+)
+_JOB_IMPORTS = (
+    {"service": {"account": Account.EDGE, "subject": EDGE_JOBS}},
+    {"stream": {"account": Account.EDGE, "subject": subjects.ALL_JOB_EVENTS}},
+)
+
+
+_ROOM = subjects.stream_api("STREAM.INFO", subjects.bucket_stream(Store.JOBS))
+_ROOM_EXPORT = {"service": _ROOM, "accounts": GATEWAY_ACCOUNTS}
+# Under another name: accounts with JetStream take requests by this one to be about themselves.
+_JOB_ROOM = {"service": {"account": Account.STORE, "subject": _ROOM}, "to": subjects.JOB_ROOM}
+
+
 def _storage_exports() -> list[dict[str, Any]]:
     exports = []
-    for service in GATEWAY_STORAGE:
+    for service in _SERVED:
         answers = {"response_type": "stream"} if service.many else {}
         exports.append({"service": service.subject, "accounts": GATEWAY_ACCOUNTS, **answers})
     return exports
@@ -141,8 +163,7 @@ def _storage_exports() -> list[dict[str, Any]]:
 
 def _storage_imports() -> list[dict[str, Any]]:
     return [
-        {"service": {"account": Account.STORE, "subject": service.subject}}
-        for service in GATEWAY_STORAGE
+        {"service": {"account": Account.STORE, "subject": service.subject}} for service in _SERVED
     ]
 
 

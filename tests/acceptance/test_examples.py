@@ -59,3 +59,7 @@ async def test_examples_and_readme_run(tmp_path: Path) -> None:
         assert (await output_of(plain, run.nats, run.creds["client"], "scripted")).count(
             ANSWER
         ) == 2
+        plain_jobs = str(examples / "plain_jobs.py")
+        printed = await output_of(plain_jobs, run.nats, run.creds["client"], "scripted")
+        assert "succeeded" in printed
+        assert ANSWER in printed

@@ -9,11 +9,13 @@ import nkeys
 import pytest
 
 from mesh import storage, subjects
-from mesh.accounts import Role, all_work, inbox_prefix
+from mesh.accounts import GATEWAY_STORAGE, RUNNER_STORAGE, Role, all_work, inbox_prefix
 from mesh.broker import BrokerSettings, open_keys, running_broker
 from mesh.buckets import Bucket, BucketSettings
 from mesh.errors import PermissionDenied
+from mesh.jobs.streams import STREAMS
 from mesh.storage import Store
+from mesh.subjects import JobSide
 from schemas.fleet import Tier
 from tests.support.mesh import bus_of
 from tests.support.natsclient import settle, signed_in
@@ -21,6 +23,7 @@ from tests.support.natsclient import settle, signed_in
 WORKERS = (Role.EDGE_WORKER, Role.CLOUD_WORKER)
 GATEWAYS = (Role.GATEWAY, Role.EDGE_GATEWAY)
 CLIENTS = (Role.CLIENT, Role.EDGE_CLIENT)
+RUNNERS = (Role.RUNNER, Role.EDGE_RUNNER)
 
 ADVERTS = [subjects.capacity(tier, "w") for tier in Tier]
 WORK = [subjects.work(tier, "w", "infer") for tier in Tier]
@@ -35,19 +38,42 @@ KEEPING = [
     service.subject.replace(">", "key") for store in Store for service in storage.keeping(store)
 ]
 STORED = [*READING, *KEEPING]
-A_GATEWAYS = [subjects.bucket_entry(store, "key") for store in (Store.SPENDING, Store.RESPONSES)]
-LISTING_RESPONSES = subjects.stream_api("DIRECT.GET", subjects.bucket_stream(Store.RESPONSES))
-NOT_A_GATEWAYS = [LISTING_RESPONSES, *(each for each in KEEPING if each not in A_GATEWAYS)]
+JOB_STORES = (Store.JOBS, Store.JOB_KEYS, Store.JOB_INDEX)
+_A_GATEWAYS = {service.subject.replace(">", "key") for service in GATEWAY_STORAGE}
+_A_RUNNERS = {service.subject.replace(">", "key") for service in RUNNER_STORAGE}
+NOT_A_GATEWAYS = [subject for subject in STORED if subject not in _A_GATEWAYS]
+NOT_A_RUNNERS = [subject for subject in STORED if subject not in _A_RUNNERS]
+
+JOB_WORK = {side: subjects.job_work(side, "high", "t", "m") for side in JobSide}
+PULLS = {
+    side: [f"$JS.API.CONSUMER.MSG.NEXT.{name}.lane", f"$JS.API.CONSUMER.CREATE.{name}.lane.f"]
+    for side, name in STREAMS.items()
+}
+JOBS = [*JOB_WORK.values(), *PULLS[JobSide.EDGE], *PULLS[JobSide.ANY]]
+TAKEN = [f"$JS.API.STREAM.{op}.{name}" for op in ("UPDATE", "DELETE") for name in STREAMS.values()]
 
 MAY_NOT_PUBLISH: dict[Role, list[str]] = {
     Role.SYS: [*ADVERTS, *WORK, *ASK, "$SYS.ACCOUNT.APP.CONNECT", *STORED, *INBOXES],
     Role.EDGE_WORKER: [ADVERTS[1], *WORK, *ASK, *STORED, *SERVER, *INBOXES],
     Role.CLOUD_WORKER: [ADVERTS[0], *WORK, *ASK, *STORED, *SERVER, *INBOXES],
-    **{role: [*ADVERTS, *ASK, *NOT_A_GATEWAYS, *SERVER, *INBOXES] for role in GATEWAYS},
-    **{role: [*ADVERTS, *STORED, *SERVER, *INBOXES] for role in CLIENTS},
+    **{role: [*ADVERTS, *ASK, *NOT_A_GATEWAYS, *SERVER, *JOBS, *INBOXES] for role in GATEWAYS},
+    **{role: [*ADVERTS, *STORED, *SERVER, *JOBS, *INBOXES] for role in CLIENTS},
+    Role.RUNNER: [*ADVERTS, *ASK, *NOT_A_RUNNERS, *SERVER, *PULLS[JobSide.EDGE], *TAKEN, *INBOXES],
+    Role.EDGE_RUNNER: [
+        *ADVERTS,
+        *ASK,
+        *NOT_A_RUNNERS,
+        *SERVER,
+        JOB_WORK[JobSide.ANY],
+        *PULLS[JobSide.ANY],
+        *TAKEN,
+        *INBOXES,
+    ],
     Role.ADMIN: [*ADVERTS, *WORK, *ASK, *SERVER, *INBOXES],
 }
 
+SUBMIT = subjects.job_service(subjects.JobOp.SUBMIT)
+"""Outside the queue group, where every runner would take every job."""
 WILDCARDS = [">", "*.>", "mesh.>", "_INBOX.>", "_R_.>", "$SYS.>", "$JS.>", "$KV.>"]
 
 MAY_NOT_SUBSCRIBE: dict[Role, list[str]] = {
@@ -56,6 +82,7 @@ MAY_NOT_SUBSCRIBE: dict[Role, list[str]] = {
     Role.CLOUD_WORKER: [*WILDCARDS, all_work(Tier.EDGE), *ASK, subjects.all_capacity(Tier.CLOUD)],
     **{role: [*WILDCARDS, subjects.INFER, *map(all_work, Tier)] for role in GATEWAYS},
     **{role: [*WILDCARDS, *ASK, *map(all_work, Tier)] for role in CLIENTS},
+    **{role: [*WILDCARDS, *ASK, *map(all_work, Tier), SUBMIT] for role in RUNNERS},
     Role.ADMIN: [*WILDCARDS, *ASK, *map(all_work, Tier), *map(subjects.all_capacity, Tier)],
 }
 

@@ -27,7 +27,7 @@ async def test_it_says_what_it_started_and_how_to_use_it(tmp_path: Path) -> None
     """A line per part, a curl line that works as printed, the next machine's line, a run file."""
     async with running_up(tmp_path) as mesh:
         out, run = mesh.command.out, mesh.run
-        for part in ("broker", "gateway", "worker"):
+        for part in ("broker", "gateway", "runner", "worker"):
             assert re.search(rf"^✓ {part} .* \d+ ms$", out, re.MULTILINE), out
         assert f"base URL {run.base_url}" in out
         assert f"mesh worker --nats {run.nats} --creds {run.creds['edge-worker']} " in out
@@ -36,7 +36,7 @@ async def test_it_says_what_it_started_and_how_to_use_it(tmp_path: Path) -> None
         assert words[1] == f"{run.base_url}/chat/completions"
         status, answer = await mesh.ask(json.loads(words[-1]))
         assert (status, answer["choices"][0]["message"]["content"][:6]) == (200, "0 1 2 ")
-        assert {part.name for part in run.parts} == {"broker", "gateway", "worker"}
+        assert {part.name for part in run.parts} == {"broker", "gateway", "runner", "worker"}
         assert all(psutil.pid_exists(part.pid) for part in run.parts)
         assert set(run.creds) >= {"client", "gateway", "edge-worker", "cloud-worker"}
 
@@ -90,7 +90,7 @@ async def test_nothing_survives_a_killed_supervisor(tmp_path: Path) -> None:
         await until(lambda: all_gone(family), within=5)
 
 
-@pytest.mark.parametrize("name", ["gateway", "worker"])
+@pytest.mark.parametrize("name", ["gateway", "runner", "worker"])
 async def test_a_part_that_dies_comes_back(tmp_path: Path, name: str) -> None:
     """A killed part is replaced under the same address or name, and requests are answered."""
     async with running_up(tmp_path) as mesh:

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from mesh.accounts import GATEWAY_STORAGE, Account, Role, grant, inbox_prefix
+from mesh.accounts import (
+    EDGE_JOBS,
+    GATEWAY_STORAGE,
+    RUNNER_STORAGE,
+    Account,
+    Role,
+    grant,
+    inbox_prefix,
+)
 from mesh.broker import BrokerError, BrokerSettings, Place, render
 
 KEYS = {role: f"U{role.name}" for role in Role}
@@ -58,10 +66,14 @@ def test_every_role_is_one_user() -> None:
 def imports(account: Account) -> set[tuple[str, str]]:
     """Return what an account imports, each with the account it comes from."""
     entries = parsed()["accounts"][account].get("imports", [])
-    return {(item["account"], item["subject"]) for entry in entries for item in entry.values()}
+    items = (entry.get("service") or entry["stream"] for entry in entries)
+    return {(item["account"], item["subject"]) for item in items}
 
 
-STORAGE = {(Account.STORE, service.subject) for service in GATEWAY_STORAGE}
+ROOM = "$JS.API.STREAM.INFO.KV_mesh_jobs"
+"""How full the records of jobs are; read alone."""
+SERVED = [*(service.subject for service in (*GATEWAY_STORAGE, *RUNNER_STORAGE)), ROOM]
+STORAGE = {(Account.STORE, subject) for subject in SERVED}
 
 
 def test_only_app_imports_work() -> None:
@@ -74,17 +86,25 @@ def test_only_app_imports_work() -> None:
 @pytest.mark.parametrize("account", [Account.EDGE, Account.CLOUD])
 def test_exports_are_for_app_alone(account: Account) -> None:
     """Work (answered by many frames) and adverts are exported, to APP only."""
-    work, adverts = parsed()["accounts"][account]["exports"]
-    assert work["accounts"] == adverts["accounts"] == [Account.APP]
+    exports = parsed()["accounts"][account]["exports"]
+    work = exports[0]
+    assert all(export["accounts"] == [Account.APP] for export in exports)
     assert work["response_type"] == "stream"
 
 
-def test_storage_is_for_gateways_alone() -> None:
-    """What gateways do with the store is exported to their accounts, subject by subject."""
+def test_edge_only_jobs_go_in_and_not_out() -> None:
+    """What APP imports of the edge's jobs is the way in and the news, nothing of JetStream."""
+    jobs = {(of, subject) for of, subject in imports(Account.APP) if ".jobs." in subject}
+    assert jobs == {("EDGE", EDGE_JOBS), ("EDGE", "mesh.v1.jobs.events.*.*")}
+    assert not any("$JS" in subject for of, subject in imports(Account.APP) if of == "EDGE")
+
+
+def test_storage_is_for_gateways_and_runners_alone() -> None:
+    """What they do with the store is exported to their accounts, subject by subject."""
     exports = parsed()["accounts"][Account.STORE]["exports"]
-    assert [export["service"] for export in exports] == [s.subject for s in GATEWAY_STORAGE]
+    assert [export["service"] for export in exports] == SERVED
     assert all(set(export["accounts"]) == {Account.EDGE, Account.APP} for export in exports)
-    assert not any("STREAM" in export["service"] for export in exports)
+    assert not any("STREAM" in export["service"] for export in exports[:-1])
 
 
 @pytest.mark.parametrize("role", Role)
@@ -97,9 +117,11 @@ def test_inboxes_are_private(role: Role) -> None:
 
 @pytest.mark.parametrize("role", Role)
 def test_only_those_who_are_asked_respond(role: Role) -> None:
-    """Workers and gateways may publish to the reply subjects they are given; clients may not."""
+    """Workers, gateways and runners may publish to the reply subjects they are given."""
     permissions = users(grant(role).account)[KEYS[role]]
-    assert ("allow_responses" in permissions) == role.value.endswith(("worker", "gateway"))
+    assert ("allow_responses" in permissions) == role.value.endswith(
+        ("worker", "gateway", "runner")
+    )
 
 
 @pytest.mark.parametrize("port", [-1, 65536])

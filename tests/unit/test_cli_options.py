@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cli.engines import model_files
+from cli.jobs import ListOptions, SheetOptions
 from cli.keys import KeyOptions
 from cli.main import COMMANDS, build_app, main
 from cli.options import (
@@ -137,8 +138,10 @@ def test_every_setting_may_stand_at_the_top_of_the_file(command: str) -> None:
     found = build_app()[command].assemble_argument_collection()
     settings = {each.name.removeprefix("--") for each in found if each.name.startswith("--")}
     # What to do this once, no settings; "gateway" is another name of --gateway-url.
-    this_once = {"watch", "on", "print-config", "once", "gateway"}
-    assert settings - keys() <= this_once | {flag(option) for option in fields(KeyOptions)}
+    this_once = {"watch", "on", "print-config", "once", "gateway"} | {
+        flag(option) for kind in (KeyOptions, ListOptions, SheetOptions) for option in fields(kind)
+    }
+    assert settings - keys() <= this_once
 
 
 def test_options_survive_the_way_to_another_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Durable jobs: submitted once, kept by the broker, computed in idle slots (``docs/jobs.md``)."""

@@ -1,0 +1,306 @@
+"""Where jobs are submitted, looked up and changed by those they belong to."""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import structlog
+from msgspec.structs import replace
+
+from mesh import admission
+from mesh.bus import Bus
+from mesh.errors import Conflict, InvalidRequest, MeshError, PayloadTooLarge, StoreFull
+from mesh.jobs import states
+from mesh.jobs.clock import BrokerClock
+from mesh.jobs.fairness import Lane
+from mesh.jobs.index import JobIndex, shelf
+from mesh.jobs.news import tell
+from mesh.jobs.room import Room
+from mesh.jobs.settings import JobSettings
+from mesh.jobs.store import JobStore, Unsettled
+from mesh.jobs.streams import WorkStream
+from mesh.subjects import MAX_TOKEN, JobSide, encode_token
+from schemas.inference import InferRequest, Policy
+from schemas.jobs import (
+    JobKey,
+    JobListQuery,
+    JobPage,
+    JobPointer,
+    JobQuery,
+    JobRecord,
+    JobRow,
+    JobState,
+    Submit,
+)
+from schemas.wire import encode
+
+log = structlog.get_logger("mesh.jobs")
+
+TRIES = 5
+"""Times that a change is tried anew when somebody else was faster."""
+LONGEST_WAIT_MS = 365 * 86_400_000
+_ID = re.compile(r"job_[A-Za-z0-9]{8,64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """Where everything about jobs lies, over one connection to the broker.
+
+    streams: the sides that this connection may submit to.
+    """
+
+    bus: Bus
+    store: JobStore
+    index: JobIndex
+    streams: dict[JobSide, WorkStream]
+    clock: BrokerClock
+    room: Room
+
+
+def new_id() -> str:
+    """Return an id that no job has."""
+    return f"job_{secrets.token_hex(12)}"
+
+
+def side_of(request: InferRequest) -> JobSide:
+    """Return which runners may read a job."""
+    return JobSide.EDGE if request.policy is Policy.EDGE_ONLY else JobSide.ANY
+
+
+def lane_of(record: JobRecord) -> Lane:
+    """Return the lane in which a job waits."""
+    assert record.request is not None, "records are kept with their request"  # noqa: S101
+    return Lane(record.priority, record.tenant, record.request.model)
+
+
+class Desk:
+    """Takes jobs and answers questions about them; every method raises ``MeshError``."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        settings: JobSettings,
+        queued: Callable[[JobSide], int],
+        stored: Callable[[JobSide, Lane], None],
+    ) -> None:
+        """``queued``: how many jobs are known to wait on a side; ``stored`` hears of new ones."""
+        self._storage, self._settings = storage, settings
+        self._queued, self._stored = queued, stored
+
+    async def submit(self, order: Submit) -> JobRecord:
+        """Store a job and return its record; it survives from then on.
+
+        The same order again returns the job it made. Raises ``Conflict`` for another one under the
+        same key or id, ``StoreFull`` if there is no room, and ``InvalidRequest``.
+        """
+        self._check(order)
+        digest = _digest(order)
+        job = order.id or new_id()
+        if order.key:
+            wanted = JobKey(id=job, digest=digest)
+            job = (await self._storage.store.claim_key(order.tenant, order.key, wanted)).id
+        return await self._keep(self._record(order, job, digest))
+
+    async def get(self, query: JobQuery) -> JobRecord:
+        """Return a job."""
+        record = (await self._storage.store.get(query.tenant, query.id)).record
+        return record if query.request else replace(record, request=None)
+
+    async def list(self, query: JobListQuery) -> JobPage:
+        """Return some of a tenant's jobs; the rows of open ones say what their records say."""
+        page = await self._storage.index.page(query)
+        rows = await asyncio.gather(*(self._refined(row) for row in page.jobs))
+        kept = (row for row in rows if query.state in (None, row.state))
+        return replace(page, jobs=tuple(kept))
+
+    async def cancel(self, query: JobQuery) -> JobRecord:
+        """End a job that has not ended; one that was cancelled stays so."""
+        now = self._storage.clock.now_ms()
+
+        def end(record: JobRecord) -> JobRecord:
+            states.check(record.state, JobState.CANCELLED)
+            return replace(record, state=JobState.CANCELLED, ended_ms=now, runner="")
+
+        kept = await self._storage.store.get(query.tenant, query.id)
+        if kept.record.state is JobState.CANCELLED:
+            return replace(kept.record, request=None)
+        return await self._change(query, end)
+
+    async def retry(self, query: JobQuery) -> JobRecord:
+        """Queue a failed job again, with as many failures allowed as a new one.
+
+        One that is queued is published once more: whoever retried it may have died over it.
+        """
+        now = self._storage.clock.now_ms()
+        kept = await self._storage.store.get(query.tenant, query.id)
+        if kept.record.state is JobState.QUEUED:
+            await self.publish(kept.record)
+            return replace(kept.record, request=None)
+
+        def again(record: JobRecord) -> JobRecord:
+            states.check(record.state, JobState.QUEUED)
+            return replace(
+                record,
+                state=JobState.QUEUED,
+                attempt=record.attempt + 1,
+                failures=0,
+                deaths=0,
+                cloud="",
+                error=None,
+                created_ms=now,
+                due_ms=0,
+                deadline_ms=None,
+                started_ms=0,
+                ended_ms=0,
+            )
+
+        return await self._change(query, again)
+
+    async def drop(self, query: JobQuery) -> JobRecord:
+        """Forget a job that has ended."""
+        kept = await self._storage.store.get(query.tenant, query.id)
+        if not kept.record.state.final:
+            raise Conflict(f"the job is {kept.record.state}: cancel it first")
+        await self._storage.store.drop(kept)
+        self._storage.index.erase(kept.record, shelf(kept.record.state))
+        return replace(kept.record, request=None)
+
+    def _check(self, order: Submit) -> None:
+        admission.check(order.request)
+        for field, name in (("tenant", order.tenant), ("request.model", order.request.model)):
+            _check_name(field, name)
+        if order.key:
+            _check_name("key", f"{order.tenant}/{order.key}")
+        if order.id and not _ID.fullmatch(order.id):
+            raise InvalidRequest("an id is job_ and 8 to 64 letters or digits", param="id")
+        if not 0 <= order.not_before_ms <= LONGEST_WAIT_MS:
+            raise InvalidRequest("a job may wait for up to a year", param="not_before_ms")
+        if order.deadline_ms is not None and not 0 < order.deadline_ms <= LONGEST_WAIT_MS:
+            raise InvalidRequest("a deadline is 1 ms to a year ahead", param="deadline_ms")
+        side = side_of(order.request)
+        if side not in self._storage.streams:
+            raise InvalidRequest("from here only edge-only jobs are taken", param="policy")
+        self._check_room(side, len(encode(order)))
+
+    def _check_room(self, side: JobSide, size: int) -> None:
+        if size > self._settings.max_request:
+            raise PayloadTooLarge(
+                f"the job has {size} bytes, {self._settings.max_request} are taken", param="request"
+            )
+        if self._queued(side) >= self._settings.max_queued:
+            raise StoreFull(
+                f"{self._settings.max_queued} jobs wait already; retry later", retry_after=5.0
+            )
+        self._storage.room.take(size)
+
+    def _record(self, order: Submit, job: str, digest: str) -> JobRecord:
+        now = self._storage.clock.now_ms()
+        return JobRecord(
+            id=job,
+            tenant=order.tenant,
+            state=JobState.QUEUED,
+            request=replace(order.request, id=job, tenant=order.tenant, stream=False),
+            key=order.key,
+            digest=digest,
+            priority=order.priority,
+            max_failures=self._settings.max_failures,
+            created_ms=now,
+            due_ms=now + order.not_before_ms if order.not_before_ms else 0,
+            deadline_ms=None if order.deadline_ms is None else now + order.deadline_ms,
+            webhook=order.webhook,
+        )
+
+    async def _keep(self, record: JobRecord) -> JobRecord:
+        """Write the message, then the record: a message without a record is thrown away."""
+        storage = self._storage
+        await self.publish(record)
+        storage.index.enter(record)
+        try:
+            await storage.store.create(record)
+        except Conflict:
+            return await self._known(record)
+        except StoreFull:
+            storage.index.erase(record, shelf(record.state))
+            raise
+        if not record.due_ms and record.request is not None:
+            self._stored(side_of(record.request), lane_of(record))
+        return replace(record, request=None)
+
+    async def publish(self, record: JobRecord) -> None:
+        """Store that a queued job is due, now or at its time; may be repeated."""
+        assert record.request is not None, "records are kept with their request"  # noqa: S101
+        pointer = JobPointer(
+            tenant=record.tenant,
+            id=record.id,
+            attempt=record.attempt + 1,
+            deadline_ms=record.deadline_ms,
+        )
+        stream = self._storage.streams[side_of(record.request)]
+        due = record.due_ms if record.due_ms > self._storage.clock.now_ms() else 0
+        await stream.publish(lane_of(record), pointer, due)
+        if record.deadline_ms is not None and record.attempt == 0:
+            await stream.publish_deadline(pointer, record.deadline_ms)
+
+    async def _known(self, record: JobRecord) -> JobRecord:
+        """Return the job that was there first, if it is the same."""
+        kept = await self._storage.store.find(record.tenant, record.id)
+        if kept is None:
+            raise Unsettled
+        known = kept.record
+        if known.state.final:
+            self._storage.index.erase(record, shelf(record.state))
+        if known.digest != record.digest:
+            raise Conflict("another job has this id", param="id")
+        return replace(known, request=None)
+
+    async def _change(self, query: JobQuery, change: Callable[[JobRecord], JobRecord]) -> JobRecord:
+        storage = self._storage
+        for _ in range(TRIES):
+            kept = await storage.store.get(query.tenant, query.id)
+            record = change(kept.record)
+            try:
+                await storage.store.change(kept, record)
+            except Conflict:
+                continue
+            await self._follow_up(kept.record, record)
+            return replace(record, request=None)
+        raise Conflict("the job changes too fast; retry")
+
+    async def _follow_up(self, old: JobRecord, new: JobRecord) -> None:
+        storage = self._storage
+        if new.state is JobState.QUEUED:
+            await self.publish(new)
+        ttl = self._settings.retention if new.state.final else None
+        storage.index.enter(new, ttl)
+        if shelf(old.state) != shelf(new.state):
+            storage.index.erase(old, shelf(old.state))
+        tell(storage.bus, new, storage.clock.now_ms())
+        if new.state.final:
+            await storage.store.age_key(new)
+
+    async def _refined(self, row: JobRow) -> JobRow:
+        if row.state.final:
+            return row
+        try:
+            kept = await self._storage.store.find(row.tenant, row.id)
+        except MeshError:
+            return row
+        return row if kept is None else replace(row, state=kept.record.state)
+
+
+def _check_name(field: str, name: str) -> None:
+    try:
+        encode_token(name)
+    except ValueError:
+        raise InvalidRequest(
+            f"{field} has 1 to {MAX_TOKEN} bytes, percent-encoded", param=field
+        ) from None
+
+
+def _digest(order: Submit) -> str:
+    """Return what makes two orders the same, whatever ids their senders gave them."""
+    same = replace(order, id="", key="", request=replace(order.request, id=""))
+    return blake2b(encode(same), digest_size=16).hexdigest()

@@ -1,0 +1,320 @@
+"""The runner: pulls jobs for idle slots, executes them, and lets the broker know that it lives.
+
+It has one connection, in one account, and so one work stream: an account of the edge has that of
+edge-only jobs, one that reaches both tiers has the other, and no mistake in here can mix them.
+"""
+
+import asyncio
+import functools
+import secrets
+from collections import Counter
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup, TaskStatus
+
+from mesh import subjects
+from mesh.bus import Bus
+from mesh.clock import Clock, monotonic
+from mesh.errors import MeshError
+from mesh.fleet import Fleet
+from mesh.inbox import Delivery
+from mesh.jobs import destination
+from mesh.jobs.clock import BrokerClock
+from mesh.jobs.desk import Desk, Storage
+from mesh.jobs.destination import Destination, Standing
+from mesh.jobs.execution import Bench, Execution
+from mesh.jobs.fairness import Lane, Turns
+from mesh.jobs.index import JobIndex
+from mesh.jobs.room import Room
+from mesh.jobs.settings import JobSettings
+from mesh.jobs.slots import idle
+from mesh.jobs.store import JobStore
+from mesh.jobs.streams import Work, WorkStream, parse_lane
+from mesh.router import Router
+from mesh.subjects import JobSide
+from schemas.fleet import Tier
+from schemas.inference import Policy
+from schemas.jobs import JobRecord
+
+log = structlog.get_logger("mesh.jobs")
+
+LOOK_EVERY = 1.0
+"""Seconds between looks at what lies in the stream: news of it may be missed."""
+KEEPS_PER_LEASE = 3
+CHECK_EVERY = 1.0
+"""Seconds between looks at whether jobs under way are still wanted."""
+LONGEST_BATCH = 16
+"""Jobs pulled at a time, so that tenants take turns."""
+MOST_EXPIRED = 256
+REST = 1.0
+"""Seconds that a lane is left alone of which nothing may run now."""
+NEWS_AHEAD = 0.02
+"""Seconds by which the news of a message may be ahead of its being stored."""
+SHORT_REST = 0.002
+
+
+class Runner:
+    """Executes the jobs of one side with a router."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        router: Router,
+        fleet: Fleet,
+        side: JobSide,
+        settings: JobSettings | None = None,
+        clock: Clock = monotonic,
+    ) -> None:
+        settings = settings or JobSettings()
+        self.side, self._bus, self._fleet = side, bus, fleet
+        self._settings, self._clock = settings, clock
+        self._stream = WorkStream(bus, side, settings)
+        self._storage = Storage(
+            bus=bus,
+            store=JobStore(bus, settings.retention),
+            index=JobIndex(bus),
+            # Whoever reaches both tiers may put edge-only work in, and never gets it out again.
+            streams={each: WorkStream(bus, each, settings) for each in JobSide}
+            if side is JobSide.ANY
+            else {side: self._stream},
+            clock=BrokerClock(clock),
+            room=Room(),
+        )
+        self.desk = Desk(self._storage, settings, self.queued, self._on_stored)
+        self._bench = Bench(
+            storage=self._storage,
+            stream=self._stream,
+            router=router,
+            desk=self.desk,
+            settings=settings,
+            runner=f"{side}-{secrets.token_hex(6)}",
+            choose=self._choose,
+            clock=clock,
+        )
+        self._turns = Turns()
+        self._resting: dict[Lane, float] = {}
+        self._total = 0
+        self._executions: set[Execution] = set()
+        self._promised: Counter[str] = Counter()
+        """Jobs by model that were pulled and are not dispatched yet: their slots look idle."""
+        self._left: list[Work] = []
+        self._heard: dict[Lane, float] = {}
+        self._draining = False
+        self.neighbour: Runner | None = None
+        """The runner of the other side, if it lives in this process."""
+        self._wake, self._settled = anyio.Event(), anyio.Event()
+        self._tasks: TaskGroup | None = None
+        fleet.on_change(self._on_room)
+
+    @property
+    def executing(self) -> int:
+        """How many jobs are pulled and not settled."""
+        return len(self._executions)
+
+    def queued(self, side: JobSide) -> int:
+        """Return how many messages lie in a work stream, as far as this runner may know."""
+        if side is self.side:
+            return self._total
+        return self.neighbour.queued(side) if self.neighbour else 0
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Execute jobs until cancelled; what is under way then is left to other runners."""
+        await self._stream.ensure()
+        await self._stream.listen()
+        await self._bus.subscribe(subjects.all_due_jobs(self.side), self._on_news)
+        await self._look()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                tasks.start_soon(self._keep_looking)
+                tasks.start_soon(self._keep_leases)
+                tasks.start_soon(self._keep_checking)
+                task_status.started()
+                await self._serve()
+        finally:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Let others have at once what was under way."""
+        try:
+            for work in self._left:
+                self._stream.give_back(work)
+        except MeshError as error:
+            log.info("jobs.not_handed_over", code=str(error.code))
+
+    async def drain(self) -> None:
+        """Pull nothing more and wait for what is under way."""
+        self._draining = True
+        while self._executions:
+            self._settled = anyio.Event()
+            await self._settled.wait()
+
+    async def _serve(self) -> None:
+        while True:
+            lane = None if self._is_full() else self._turns.next(self._can_run)
+            if lane is None:
+                self._wake = anyio.Event()
+                await self._wake.wait()
+                continue
+            try:
+                await self._pull(lane)
+            except MeshError as error:
+                log.info("jobs.not_pulled", code=str(error.code))
+                await anyio.sleep(LOOK_EVERY)
+
+    def _is_full(self) -> bool:
+        return self._draining or len(self._executions) >= self._settings.concurrency
+
+    async def _pull(self, lane: Lane) -> None:
+        """Pull a lane's share of the idle slots, and start what comes."""
+        batch = self._share(lane)
+        found = await self._stream.pull(lane, batch)
+        if len(found) < batch:
+            self._leave(lane)
+        for work in found:
+            self._start(work, lane.model)
+
+    def _leave(self, lane: Lane) -> None:
+        """Take a lane for empty, unless the news of a job may have come before the job."""
+        now = self._clock()
+        if now - self._heard.get(lane, 0.0) > NEWS_AHEAD:
+            self._turns.remove(lane)
+        else:
+            self._rest(lane)
+
+    def _share(self, lane: Lane) -> int:
+        room = self._settings.concurrency - len(self._executions)
+        return max(1, min(self._room(lane.model), room, LONGEST_BATCH) // max(1, len(self._turns)))
+
+    def _start(self, work: Work, model: str) -> None:
+        assert self._tasks is not None, "jobs are pulled only while running"  # noqa: S101
+        execution = Execution(self._bench, work, functools.partial(self._fulfil, model))
+        self._executions.add(execution)
+        self._promised[model] += 1
+        self._tasks.start_soon(self._execute, execution)
+
+    async def _execute(self, execution: Execution) -> None:
+        try:
+            await execution.run()
+        except anyio.get_cancelled_exc_class():
+            self._left.append(execution.work)
+            raise
+        except MeshError as error:
+            # Unsettled: the broker delivers it again when the lease is over.
+            log.warning("job.left", job=execution.work.pointer.id, code=str(error.code))
+        except Exception:
+            log.exception("job.crashed", job=execution.work.pointer.id)
+        finally:
+            self._executions.discard(execution)
+            execution.dispatch()
+            self._settled.set()
+            self._rouse()
+
+    def _fulfil(self, model: str) -> None:
+        self._promised[model] -= 1
+
+    def _can_run(self, lane: Lane) -> bool:
+        if self._resting.get(lane, 0.0) > self._clock():
+            return False
+        return self._room(lane.model) > 0
+
+    def _room(self, model: str) -> int:
+        slots = idle(self._fleet, model, Tier.EDGE)
+        if self.side is JobSide.ANY:
+            slots += idle(self._fleet, model, Tier.CLOUD)
+        return slots - self._promised[model]
+
+    def _choose(self, record: JobRecord) -> Destination | None:
+        """Decide where a job that was pulled goes."""
+        assert record.request is not None, "records are kept with their request"  # noqa: S101
+        model, now = record.request.model, self._storage.clock.now_ms()
+        policy = Policy.EDGE_ONLY if self.side is JobSide.EDGE else record.request.policy
+        standing = Standing(
+            policy=policy,
+            edge_idle=idle(self._fleet, model, Tier.EDGE),
+            cloud_idle=idle(self._fleet, model, Tier.CLOUD),
+            edge_serves=self._fleet.has(model, (Tier.EDGE,)),
+            age=(now - max(record.created_ms, record.due_ms)) / 1000,
+            remaining=None if record.deadline_ms is None else (record.deadline_ms - now) / 1000,
+        )
+        chosen = destination.choose(
+            standing, patience=self._settings.patience, hurry=self._settings.hurry
+        )
+        if chosen is None:
+            lane = Lane(record.priority, record.tenant, model)
+            self._resting[lane] = self._clock() + REST
+        return chosen
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await anyio.sleep(LOOK_EVERY)
+            try:
+                await self._look()
+                await self._expire()
+            except MeshError as error:
+                log.debug("jobs.unseen", code=str(error.code))
+
+    async def _look(self) -> None:
+        await self._storage.room.look(self._bus)
+        backlog = await self._stream.backlog()
+        self._storage.clock.learn(backlog.now_ms)
+        self._total = backlog.total
+        now = self._clock()
+        self._resting = {lane: until for lane, until in self._resting.items() if until > now}
+        self._heard = {lane: at for lane, at in self._heard.items() if now - at <= NEWS_AHEAD}
+        for lane in backlog.lanes:
+            self._turns.add(lane)
+        self._rouse()
+
+    async def _expire(self) -> None:
+        """End the jobs whose deadlines have passed while they waited."""
+        for work in await self._stream.pull_expired(MOST_EXPIRED):
+            await Execution(self._bench, work, lambda: None).expire()
+
+    async def _keep_leases(self) -> None:
+        """Tell the broker of everything that is under way."""
+        while True:
+            await anyio.sleep(self._settings.lease / KEEPS_PER_LEASE)
+            try:
+                for execution in self._executions:
+                    self._stream.keep(execution.work)
+            except MeshError as error:
+                log.info("jobs.leases_unkept", code=str(error.code))
+
+    async def _keep_checking(self) -> None:
+        while True:
+            await anyio.sleep(CHECK_EVERY)
+            try:
+                for execution in tuple(self._executions):
+                    await execution.check()
+            except MeshError as error:
+                log.info("jobs.unchecked", code=str(error.code))
+
+    def _on_news(self, delivery: Delivery) -> None:
+        lane = parse_lane(delivery.subject)
+        if lane is not None:
+            self._total += 1
+            self._heard[lane] = self._clock()
+            if lane not in self._turns:
+                self._turns.add(lane)
+                self._rest(lane)
+
+    def _on_stored(self, side: JobSide, lane: Lane) -> None:
+        """Hear that a job of this runner's own desk is there, all of it."""
+        if side is not self.side:
+            return
+        self._resting.pop(lane, None)
+        self._turns.add(lane)
+        self._rouse()
+
+    def _rest(self, lane: Lane) -> None:
+        """Leave a lane alone until what was announced is there."""
+        self._resting[lane] = self._clock() + SHORT_REST
+        asyncio.get_running_loop().call_later(SHORT_REST, self._rouse)
+
+    def _on_room(self, _model: str) -> None:
+        self._rouse()
+
+    def _rouse(self) -> None:
+        self._wake.set()

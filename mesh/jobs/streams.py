@@ -1,0 +1,310 @@
+"""The work streams: messages that say which job is due, pulled lane by lane.
+
+One stream for each side of the sovereignty boundary, in the account whose runners may read it. A
+lane has a durable consumer that all runners share; it is made when it is first needed.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+
+import msgspec
+
+from mesh import jetstream, subjects
+from mesh.bus import Bus
+from mesh.errors import BusError, DeadlineExceeded, NoResponders, StoreError
+from mesh.exchange import ask
+from mesh.inbox import Delivery, Headers
+from mesh.jetstream import Reply, checked, read_reply
+from mesh.jobs.fairness import Lane
+from mesh.jobs.settings import JobSettings
+from mesh.subjects import JobSide
+from schemas.jobs import JobPointer, Priority
+from schemas.wire import UNREADABLE, decoder, encode
+
+FORGET_AFTER = 600.0
+"""Seconds after which an unused consumer goes; the messages stay."""
+SAME_WITHIN = 120.0
+"""Seconds for which the broker knows a message that is published again."""
+PULL_WITHIN = 2.0
+_NS = 1_000_000_000
+_ACK_TOKENS = 9
+"""Of ``$JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<seq>.<time>.<pending>``."""
+
+STREAMS: Mapping[JobSide, str] = {side: f"MESH_JOBS_{side.name}" for side in JobSide}
+
+_pointers = decoder(JobPointer)
+
+
+class _WorkConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Schedules exclude ``discard: new``, so the broker bounds nothing here: the door does."""
+
+    name: str
+    subjects: tuple[str, ...]
+    num_replicas: int = 1
+    retention: str = "workqueue"
+    storage: str = "file"
+    discard: str = "old"
+    allow_msg_schedules: bool = True
+    duplicate_window: int = round(SAME_WITHIN * _NS)
+
+
+class _ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    durable_name: str
+    filter_subject: str
+    ack_policy: str = "explicit"
+    ack_wait: int
+    max_deliver: int = -1
+    max_ack_pending: int = 10_000
+    inactive_threshold: int = round(FORGET_AFTER * _NS)
+
+
+class _NewConsumer(msgspec.Struct, frozen=True, kw_only=True):
+    stream_name: str
+    config: _ConsumerConfig
+
+
+class _Pull(msgspec.Struct, frozen=True, kw_only=True):
+    batch: int
+    no_wait: bool = True
+
+
+class _InfoQuery(msgspec.Struct, frozen=True, kw_only=True):
+    subjects_filter: str
+
+
+class _State(msgspec.Struct, frozen=True, kw_only=True):
+    messages: int = 0
+    subjects: dict[str, int] = {}
+
+
+class _Info(msgspec.Struct, frozen=True, kw_only=True):
+    ts: datetime
+    state: _State = _State()
+
+
+_infos = msgspec.json.Decoder(_Info)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """What lies in a work stream: messages by lane, and those in all, delayed ones included.
+
+    now_ms: the broker's clock when it said so.
+    """
+
+    lanes: Mapping[Lane, int]
+    total: int
+    now_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A message that was pulled and is this runner's until it is acknowledged or forgotten.
+
+    number: in its stream. stored_ms: when it came there, by the broker's clock.
+    """
+
+    pointer: JobPointer
+    reply: str
+    number: int
+    stored_ms: int
+
+
+class _Waiter:
+    """Collects what one pull brings."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.found: list[Work] = []
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def finish(self, *, found: bool) -> None:
+        """End the pull; ``found``: there was a consumer to pull from."""
+        if not self.done.done():
+            self.done.set_result(found)
+
+
+class WorkStream:
+    """The work stream of one side; pulling takes an account that may read it."""
+
+    def __init__(
+        self, bus: Bus, side: JobSide, settings: JobSettings, timeout: float = 5.0
+    ) -> None:
+        self.side, self.name = side, STREAMS[side]
+        self._bus, self._settings, self._timeout = bus, settings, timeout
+        self._inbox = bus.private(f"pull.{side}")
+        self._waiters: dict[str, _Waiter] = {}
+
+    async def ensure(self) -> None:
+        """Make the stream if it does not exist; raises ``StoreError`` or ``BusError``."""
+        config = _WorkConfig(
+            name=self.name,
+            subjects=(subjects.all_job_work(self.side),),
+            num_replicas=self._settings.replicas,
+        )
+        reply = await self._api("STREAM.CREATE", self.name, msgspec.json.encode(config))
+        if reply.error is None or reply.error.err_code != jetstream.NAME_IN_USE:
+            checked(reply, f"the stream {self.name}")
+
+    async def listen(self) -> None:
+        """Open the inbox to which pulled messages come."""
+        await self._bus.subscribe(f"{self._inbox}.*", self._on_delivery)
+
+    async def publish(self, lane: Lane, pointer: JobPointer, due_ms: int = 0) -> None:
+        """Store that a job is due: now, or at a time of the broker's clock.
+
+        Repeating it for the same attempt does no harm. Raises ``StoreFull`` and as ``ensure``.
+        """
+        target = subjects.job_work(self.side, lane.priority, lane.tenant, lane.model)
+        once = {"Nats-Msg-Id": f"{pointer.tenant}/{pointer.id}/{pointer.attempt}"}
+        if due_ms:
+            waiting = subjects.job_later(self.side, pointer.tenant, pointer.id)
+            await self._store(waiting, pointer, {**once, **_schedule(due_ms, target)})
+        else:
+            await self._store(target, pointer, once)
+
+    async def publish_deadline(self, pointer: JobPointer, deadline_ms: int) -> None:
+        """Store that a job is over at a time, whether it is pulled until then or not."""
+        waiting = subjects.job_deadline(self.side, pointer.tenant, pointer.id)
+        target = subjects.job_expired(self.side, pointer.tenant, pointer.id)
+        await self._store(waiting, pointer, _schedule(deadline_ms, target))
+
+    async def backlog(self) -> Backlog:
+        """Return what lies in the stream."""
+        query = msgspec.json.encode(_InfoQuery(subjects_filter=subjects.all_due_jobs(self.side)))
+        subject = subjects.stream_api("STREAM.INFO", self.name)
+        payload = (await ask(self._bus, subject, query, timeout=self._timeout)).payload
+        checked(read_reply(payload), f"the stream {self.name}")
+        info = _infos.decode(payload)
+        lanes = ((parse_lane(subject), count) for subject, count in info.state.subjects.items())
+        return Backlog(
+            lanes={lane: count for lane, count in lanes if lane is not None},
+            total=info.state.messages,
+            now_ms=int(info.ts.timestamp() * 1000),
+        )
+
+    async def pull(self, lane: Lane, batch: int) -> list[Work]:
+        """Return up to ``batch`` jobs of a lane that are due now, without waiting for any."""
+        subject = subjects.job_work(self.side, lane.priority, lane.tenant, lane.model)
+        return await self._pull(subject, batch)
+
+    async def pull_expired(self, batch: int) -> list[Work]:
+        """Return up to ``batch`` jobs whose deadlines have passed."""
+        return await self._pull(subjects.all_expired_jobs(self.side), batch)
+
+    def acknowledge(self, work: Work) -> None:
+        """Take a message out of the stream (raises as ``Bus.post``, like the next two)."""
+        self._bus.post(work.reply, b"+ACK")
+
+    def keep(self, work: Work) -> None:
+        """Say that the job is still being worked on."""
+        self._bus.post(work.reply, b"+WPI")
+
+    def give_back(self, work: Work, delay: float = 0.0) -> None:
+        """Let a message be delivered again, after ``delay`` seconds."""
+        self._bus.post(work.reply, b'-NAK {"delay": %d}' % round(delay * _NS))
+
+    async def _pull(self, subject: str, batch: int) -> list[Work]:
+        consumer = blake2b(subject.encode(), digest_size=12).hexdigest()
+        if consumer in self._waiters:
+            return []
+        waiter = self._waiters[consumer] = _Waiter(batch)
+        try:
+            if not await self._fetch(consumer, waiter):
+                await self._make_consumer(subject, consumer)
+                waiter.done = asyncio.get_running_loop().create_future()
+                await self._fetch(consumer, waiter)
+        finally:
+            del self._waiters[consumer]
+        return waiter.found
+
+    async def _fetch(self, consumer: str, waiter: _Waiter) -> bool:
+        """Pull once; false if there is no such consumer."""
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}"
+        self._bus.post(
+            subject,
+            msgspec.json.encode(_Pull(batch=waiter.batch)),
+            f"{self._inbox}.{consumer}",
+        )
+        # What comes after that is handed back as it arrives.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PULL_WITHIN):
+                return await waiter.done
+        return True
+
+    async def _make_consumer(self, subject: str, name: str) -> None:
+        config = _ConsumerConfig(
+            name=name,
+            durable_name=name,
+            filter_subject=subject,
+            ack_wait=round(self._settings.lease * _NS),
+        )
+        query = msgspec.json.encode(_NewConsumer(stream_name=self.name, config=config))
+        what = f"{self.name}.{name}.{subject}"
+        checked(await self._api("CONSUMER.CREATE", what, query), f"the consumer of {subject}")
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        if "Status" in (delivery.headers or {}):
+            self._on_status(delivery)
+            return
+        tokens = delivery.reply.split(".")
+        waiter = self._waiters.get(tokens[3]) if len(tokens) == _ACK_TOKENS else None
+        if waiter is None:
+            self._bus.post(delivery.reply, b"-NAK")
+            return
+        try:
+            pointer = _pointers.decode(delivery.payload)
+        except UNREADABLE:
+            self._bus.post(delivery.reply, b"+TERM")
+            return
+        waiter.found.append(
+            Work(
+                pointer=pointer,
+                reply=delivery.reply,
+                number=int(tokens[5]),
+                stored_ms=int(tokens[7]) // 1_000_000,
+            )
+        )
+        if len(waiter.found) >= waiter.batch:
+            waiter.finish(found=True)
+
+    def _on_status(self, delivery: Delivery) -> None:
+        """End a pull: nothing more is there, or its consumer is gone."""
+        waiter = self._waiters.get(delivery.subject.rpartition(".")[2])
+        if waiter is not None:
+            waiter.finish(found=(delivery.headers or {}).get("Status") != "503")
+
+    async def _store(self, subject: str, pointer: JobPointer, headers: Headers) -> None:
+        checked(await self._ask(subject, encode(pointer), headers), f"the job {pointer.id}")
+
+    async def _api(self, operation: str, what: str, payload: bytes) -> Reply:
+        return await self._ask(subjects.stream_api(operation, what), payload)
+
+    async def _ask(self, subject: str, payload: bytes, headers: Headers | None = None) -> Reply:
+        try:
+            delivery = await ask(
+                self._bus, subject, payload, timeout=self._timeout, headers=headers
+            )
+        except DeadlineExceeded as error:
+            raise BusError(f"the stream {self.name}: {error.message}") from None
+        except NoResponders:
+            raise StoreError(f"the stream {self.name} does not exist: no runner is up") from None
+        return read_reply(delivery.payload)
+
+
+def parse_lane(subject: str) -> Lane | None:
+    """Return the lane of jobs that are due; ``None`` for one of a priority that is not known."""
+    *_, priority, tenant, model = subject.split(".")
+    if priority not in set(Priority):
+        return None
+    return Lane(Priority(priority), subjects.decode_token(tenant), subjects.decode_token(model))
+
+
+def _schedule(at_ms: int, target: str) -> Headers:
+    at = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {"Nats-Schedule": f"@at {at}", "Nats-Schedule-Target": target}

@@ -1,0 +1,224 @@
+"""Real processes for durable jobs, a seeded hand that kills them, and a checker of what is left."""
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mesh import subjects
+from mesh.accounts import Role
+from mesh.broker import Broker
+from mesh.bus import Bus
+from mesh.clock import monotonic
+from mesh.errors import MeshError
+from mesh.inbox import Delivery
+from mesh.jobs.client import Jobs
+from schemas.jobs import JobEvent, JobRecord, JobState
+from schemas.wire import decoder
+from tests.support.command import Command, started
+from tests.support.jobs import job_broker, order
+from tests.support.mesh import bus_of
+from tests.support.requests import numbers
+from tests.support.wait import until
+
+LEASE = 1.0
+"""Seconds; short, so that tests are."""
+
+_events = decoder(JobEvent)
+
+
+@asynccontextmanager
+async def runner_process(broker: Broker, home: Path, name: str) -> AsyncIterator[Command]:
+    """Run ``mesh runner`` for the jobs that may use both tiers."""
+    words = (
+        "runner",
+        f"--nats={broker.url}",
+        f"--runner-creds={broker.creds(Role.RUNNER)}",
+        f"--state={home / name}",
+        f"--job-lease={LEASE}",
+        "--log-level=info",
+        "--json-logs",
+    )
+    async with started(home, *words) as command:
+        await until(lambda: '"ready"' in command.err, within=30)
+        yield command
+
+
+@asynccontextmanager
+async def worker_process(
+    broker: Broker, home: Path, name: str, *flags: str
+) -> AsyncIterator[Command]:
+    """Run ``mesh worker`` with the scripted engine."""
+    words = (
+        "worker",
+        "--engine=scripted",
+        f"--nats={broker.url}",
+        f"--creds={broker.creds(Role.EDGE_WORKER)}",
+        f"--state={home / name}",
+        f"--name={name}",
+        "--json-logs",
+        *flags,
+    )
+    async with started(home, *words) as command:
+        await until(lambda: '"ready"' in command.err, within=30)
+        yield command
+
+
+@dataclass
+class Checker:
+    """Remembers what was accepted and what was told, and compares it with what is stored."""
+
+    jobs: Jobs
+    accepted: dict[str, str] = field(default_factory=dict)
+    """Job by key."""
+    refused: Counter[str] = field(default_factory=Counter)
+    attempts: dict[str, int] = field(default_factory=dict)
+    successes: Counter[str] = field(default_factory=Counter)
+
+    async def listen(self, bus: Bus) -> None:
+        """Follow the news of all jobs."""
+        await bus.subscribe(subjects.ALL_JOB_EVENTS, self._on_news)
+
+    async def submit(self, number: int) -> None:
+        """Submit a job under its own key, until it is accepted or clearly refused."""
+        key = f"job-{number}"
+        try:
+            handle = await self.jobs.submit(order(f"count {number}", key=key))
+        except MeshError as error:
+            self.refused[error.code] += 1
+        else:
+            known = self.accepted.setdefault(key, handle.id)
+            assert known == handle.id, f"{key} became two jobs"
+
+    async def verdict(self, within: float) -> Counter[str]:
+        """Wait until everything accepted has ended, and return the counts; fails on any breach."""
+        records = [await self._ended(job, within) for job in self.accepted.values()]
+        for record in records:
+            self._check(record)
+        counts = Counter[str](str(record.state) for record in records)
+        counts["accepted"], counts["refused"] = len(records), self.refused.total()
+        counts["attempts"] = sum(record.attempt for record in records)
+        return counts
+
+    async def _ended(self, job: str, within: float) -> JobRecord:
+        deadline, record = monotonic() + within, None
+        while monotonic() < deadline:
+            try:
+                record = await self.jobs.get(job)
+                if record.state.final:
+                    return record
+            except MeshError:
+                pass  # whoever answers is being killed or started
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{job} was accepted and is lost: {record}")
+
+    def _check(self, record: JobRecord) -> None:
+        assert self.successes[record.id] <= 1, f"{record.id} succeeded more than once"
+        assert record.attempt >= self.attempts.get(record.id, 0), f"{record.id}: a stale result"
+        if record.state is JobState.SUCCEEDED:
+            assert record.result is not None
+            assert record.result.text == numbers(16)
+
+    def _on_news(self, delivery: Delivery) -> None:
+        event = _events.decode(delivery.payload)
+        if event.state is JobState.RUNNING:
+            self.attempts[event.id] = max(event.attempt, self.attempts.get(event.id, 0))
+        elif event.state is JobState.SUCCEEDED:
+            self.successes[event.id] += 1
+
+
+class Processes:
+    """Runners and workers that come back when they die."""
+
+    def __init__(self, broker: Broker, home: Path, flags: tuple[str, ...]) -> None:
+        self.broker = broker
+        self._home, self._flags = home, flags
+        self._up: dict[str, Command] = {}
+        self._count = 0
+
+    def pids(self, kind: str) -> list[int]:
+        """Return the process ids of the runners or the workers that are up."""
+        return [
+            command.process.pid
+            for name, command in self._up.items()
+            if name.startswith(kind) and command.process.returncode is None
+        ]
+
+    async def keep(self, kind: str) -> None:
+        """Keep one process of a kind up until cancelled."""
+        while True:
+            self._count += 1
+            name = f"{kind}{self._count}"
+            async with self._start(kind, name) as command:
+                self._up[name] = command
+                try:
+                    await command.process.wait()
+                finally:
+                    del self._up[name]
+
+    def _start(self, kind: str, name: str) -> AbstractAsyncContextManager[Command]:
+        if kind == "runner":
+            return runner_process(self.broker, self._home, name)
+        return worker_process(self.broker, self._home, name, *self._flags)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something done to a process, and whether it is undone after a while."""
+
+    name: str
+    target: Callable[[Processes], list[int]]
+    signal: signal.Signals
+
+
+FAULTS = (
+    Fault("kill a runner", lambda each: each.pids("runner"), signal.SIGKILL),
+    Fault("freeze a runner", lambda each: each.pids("runner"), signal.SIGSTOP),
+    Fault("kill a worker", lambda each: each.pids("worker"), signal.SIGKILL),
+    Fault("freeze a worker", lambda each: each.pids("worker"), signal.SIGSTOP),
+    Fault("kill the broker", lambda each: [each.broker.pid], signal.SIGKILL),
+)
+
+
+async def strike(processes: Processes, fault: Fault, chance: random.Random, pause: float) -> None:
+    """Do it; who was frozen is thawed after ``pause`` seconds."""
+    targets = fault.target(processes)
+    if not targets:
+        return
+    pid = chance.choice(targets)
+    try:
+        os.kill(pid, fault.signal)
+        await asyncio.sleep(pause)
+        if fault.signal is signal.SIGSTOP:
+            os.kill(pid, signal.SIGCONT)
+    except ProcessLookupError:
+        return  # it died of the one before
+
+
+@asynccontextmanager
+async def chaotic_mesh(
+    folder: Path, *, runners: int = 2, workers: int = 2, flags: tuple[str, ...] = ()
+) -> AsyncIterator[tuple[Processes, Checker]]:
+    """Run a broker, runners and workers as processes, and a checker that follows them."""
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(job_broker(folder / "broker"))
+        bus = await stack.enter_async_context(bus_of(broker, Role.CLIENT))
+        checker = Checker(Jobs(bus, "default"))
+        await checker.listen(bus)
+        processes = Processes(broker, folder, flags)
+        async with asyncio.TaskGroup() as tasks:
+            kept = [
+                tasks.create_task(processes.keep(kind))
+                for kind in ["runner"] * runners + ["worker"] * workers
+            ]
+            try:
+                await until(lambda: len(processes.pids("")) == len(kept), within=60)
+                yield processes, checker
+            finally:
+                for task in kept:
+                    task.cancel()
