@@ -1,6 +1,6 @@
 # Everything runs from the repository; needs Python 3.11 or newer, pip, a C++ compiler and make.
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench conformance fuzz lock clean
+.PHONY: help up test lint bench conformance fuzz soak lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -30,6 +30,9 @@ conformance: $(INSTALLED) ## Run the suites that others wrote against the gatewa
 
 fuzz: $(INSTALLED) ## Send the gateway many bad bodies, repeatably by their seed
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(INSTALLED) ## Run durable jobs for long while everything is killed and frozen
+	$(BIN)/python -m tests.soak $(ARGS)
 
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv

@@ -66,7 +66,8 @@ async def test_cancel_right_behind_a_request(tmp_path: Path) -> None:
             client.post(subjects.CANCEL, encode(CancelRequest(id="next")))
             await client.flush()
         await assert_serves(client)
-    assert replies == []
+    # That it was cancelled may still come before the inbox is closed; an answer never does.
+    assert [reply for reply in replies if b'"code":"cancelled"' not in reply] == []
 
 
 @pytest.mark.parametrize("field", ["deadline_ms", "max_tokens"])
