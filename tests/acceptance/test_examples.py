@@ -40,13 +40,15 @@ async def test_examples_and_readme_run(tmp_path: Path) -> None:
     """Each prints the model's answer and ends well."""
     async with running_up(tmp_path) as mesh:
         run, local = mesh.run, {"MESH_STATE": str(mesh.state)}
-        openai, service = readme_snippets()
+        openai, *services = readme_snippets()
         assert ANSWER in await output_of(
             code=openai.replace("http://127.0.0.1:8080/v1", run.base_url)
         )
-        beginning, body = service.split("\n\n", 1)
-        wrapped = f"{beginning}\nimport asyncio\nasync def main():\n{indent(body, '    ')}"
-        assert ANSWER in await output_of(code=f"{wrapped}\nasyncio.run(main())", env=local)
+        assert len(services) == 2
+        for service in services:
+            beginning, body = service.split("\n\n", 1)
+            wrapped = f"{beginning}\nimport asyncio\nasync def main():\n{indent(body, '    ')}"
+            assert ANSWER in await output_of(code=f"{wrapped}\nasyncio.run(main())", env=local)
 
         examples = ROOT / "examples"
         openai_client = str(examples / "openai_client.py")
