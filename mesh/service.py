@@ -145,13 +145,15 @@ class InferService:
                 log.exception("request.crashed", request_id=request.id, trace_id=trace_id)
                 self._post(reply, failed(InternalError(), seq))
             finally:
-                del self._running[request.id]
+                # A cancel made room already, and an equal id may be running again.
+                if self._running.get(request.id) is scope:
+                    del self._running[request.id]
         if scope.cancelled_caught:
             self._post(reply, failed(Cancelled(), seq))
 
     def _on_cancel(self, delivery: Delivery) -> None:
         try:
-            scope = self._running.get(_cancels.decode(delivery.payload).id)
+            scope = self._running.pop(_cancels.decode(delivery.payload).id, None)
         except UNREADABLE as error:
             log.warning("cancel.malformed", error=str(error))
             return

@@ -138,7 +138,10 @@ class Agent:
             tasks.start_soon(self._sweep)
             await self._bus.flush()
             task_status.started()
-            await anyio.sleep_forever()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self.draining = True  # What arrives from now on finds nobody to do it.
 
     async def drain(self) -> None:
         """Take nothing new, let running attempts finish in time, and say goodbye.

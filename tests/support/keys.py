@@ -10,6 +10,7 @@ import openai
 from gateway.app import build_app, serving
 from gateway.auth import Gatekeeper
 from gateway.keyring import Keyring
+from gateway.limiter import LimiterSettings
 from gateway.problems import Unauthorized
 from gateway.quotas import Quotas
 from gateway.settings import GatewaySettings
@@ -51,6 +52,10 @@ class Door:
             return False
 
 
+ROOMY = GatewaySettings(drain_timeout=1, limiter=LimiterSettings(floor=1000))
+"""A gateway that sheds nothing: whole meshes share one event loop here, and delay it."""
+
+
 @asynccontextmanager
 async def door_of(
     broker: Broker,
@@ -59,7 +64,7 @@ async def door_of(
     settings: GatewaySettings | None = None,
 ) -> AsyncIterator[Door]:
     """Run a gateway with its own connection, once it has heard of ``models``."""
-    settings = replace(settings or GatewaySettings(drain_timeout=1), port=0)
+    settings = replace(settings or ROOMY, port=0)
     gatekeeper = Gatekeeper(settings.keys, open=settings.is_open)
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(bus_of(broker, role))
