@@ -19,7 +19,6 @@ from workers.llama.settings import LlamaSettings
 LOAD_TIME = 60.0
 """Seconds a model may take to load."""
 PATIENCE_MS = 120_000
-POLL = 0.01
 
 
 class Output(Message, frozen=True, kw_only=True):

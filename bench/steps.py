@@ -156,10 +156,7 @@ def load(job: Job) -> Steps:
     settings = LlamaSettings(
         model=Path(job.model), slots=len(job.prompts), context=1024, threads=job.threads
     )
-    told: dict[str, Any] = {
-        name: getattr(settings, name) for name in Open.__struct_fields__ if name != "path"
-    }
-    loop, _ = boot(Open(path=job.model, **told), lambda _: True)
+    loop, _ = boot(Open.of(settings), lambda _: True)
     return loop
 
 

@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-import anyio
 import uvloop
 
 from bench import targets, words
 from bench.chats import Client, chat, streamed
-from bench.engines import POLL, compute, compute_all, request, running_engine
+from bench.engines import PATIENCE_MS, request
 from bench.figures import Figure, Goal, Row
 from bench.targets import Target, Workshop
 from bench.weights import NAME, benchmark_model
+from schemas.inference import InferRequest, Usage
 from schemas.wire import Message
-from workers.llama.engine import LlamaEngine
+from workers.llama.boot import boot
+from workers.llama.loop import Loop
+from workers.llama.messages import Open, Submit
+from workers.llama.settings import LlamaSettings
 
 HISTORY = 500
 """Tokens of the first turn."""
@@ -29,9 +32,9 @@ SPARE = 1.1
 
 
 class Held(Message, frozen=True, kw_only=True):
-    """Cells of the KV cache that conversations held together, and tokens that each one had."""
+    """Tokens whose rows are kept of conversations, and tokens that each one had."""
 
-    cells: int
+    kept: int
     tokens: tuple[int, ...]
     shared: int
 
@@ -46,12 +49,12 @@ class Second(Message, frozen=True, kw_only=True):
 
 
 def measure(shop: Workshop, seconds: float, rounds: int) -> Row:
-    """Measure second turns over HTTP and shared cells at the pipe; ``seconds`` plays no part."""
+    """Measure second turns over HTTP, and what the loop keeps; ``seconds`` plays no part."""
     model = benchmark_model(shop.cache / "models")
     with targets.llama_mesh(shop, "warmth", model, slots=2, context=2048) as mesh:
         seconds_turns = uvloop.run(_second_turns(shop, mesh, rounds))
     shop.say(f"{MANY} conversations")
-    held = uvloop.run(_together(model))
+    held = _together(model)
     details = {"second turns": seconds_turns, "held": held}
     return Row(figures=(_first_token(seconds_turns), _shared(held)), details=details)
 
@@ -93,37 +96,40 @@ def _first_token(turns: Sequence[Second]) -> Figure:
     )
 
 
-async def _together(model: Path) -> Held:
-    """Let one conversation begin, then all of them at once, and watch the cache meanwhile."""
+def _together(model: Path) -> Held:
+    """Let one conversation go first, then all of them at once, and see what is kept of them."""
     system = words.prompt(SYSTEM, seed=1)
-    async with running_engine(model, slots=MANY, context=1024) as engine:
-        empty = engine.status().kv_free
-        await compute(engine, request("ba", 2, system=system, cached=True))
-        wanted = [
-            request(words.prompt(OWN, 2 + each), ANSWER, system=system, cached=True)
-            for each in range(MANY)
-        ]
-        least = [empty]
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch, engine, least)
-            outputs = await compute_all(engine, wanted)
-            tasks.cancel_scope.cancel()
-    tokens = tuple(o.usage.prompt_tokens + o.usage.completion_tokens for o in outputs)
-    shared = min(output.usage.cached_tokens for output in outputs)
-    return Held(cells=empty - min(least), tokens=tokens, shared=shared)
+    settings = LlamaSettings(model=model, slots=MANY, context=1024)
+    loop, _ = boot(Open.of(settings), lambda _done: True)
+    assert isinstance(loop, Loop)
+    _answer(loop, [request("ba", 2, system=system, cached=True)])
+    bank = loop.cache.bank
+    [first] = loop.cache.prefixes
+    row = bank.used / len(first.tokens)
+    questions = [words.prompt(OWN, 2 + each) for each in range(MANY)]
+    ends = _answer(loop, [request(each, ANSWER, system=system, cached=True) for each in questions])
+    return Held(
+        kept=round(bank.used / row) - (len(first.tokens) - SYSTEM),
+        tokens=tuple(end.prompt_tokens + end.completion_tokens for end in ends),
+        shared=min(end.cached_tokens for end in ends),
+    )
 
 
-async def _watch(engine: LlamaEngine, free: list[int]) -> None:
-    while True:
-        free.append(engine.status().kv_free)
-        await anyio.sleep(POLL)
+def _answer(loop: Loop, wanted: Sequence[InferRequest]) -> list[Usage]:
+    """Compute requests that come at the same moment, and return what each took."""
+    for number, each in enumerate(wanted):
+        loop.handle(Submit(number, remaining_ms=PATIENCE_MS, request=each))
+    ends: list[Usage] = []
+    while not loop.is_idle:
+        ends += [output.usage for output in loop.step().outputs if output.usage is not None]
+    return ends
 
 
 def _shared(held: Held) -> Figure:
     return Figure(
-        name=f"KV cells of {MANY} conversations with one system prompt",
-        unit="cells",
-        value=held.cells,
+        name=f"kept of {MANY} conversations with one system prompt",
+        unit="tokens",
+        value=held.kept,
         peers={"nothing shared": sum(held.tokens)},
         goal=Goal(text="held once (+10 %)", at_most=SPARE * (SYSTEM + _own(held))),
         note=f"{held.shared} tokens of each came from the cache",

@@ -82,7 +82,7 @@ def test_forced_tokens_take_no_steps_and_change_nothing(
 ) -> None:
     """What the grammar leaves no choice about is verified several tokens at a time."""
     fast = run(loop, order(1, response_format=SCHEMA, max_tokens=400, tenant="a"))
-    loop.cache.can_reuse = False
+    loop.can_draft = False
     slow = run(loop, order(2, response_format=SCHEMA, max_tokens=400, tenant="b"))
     assert fast.ids(1) == slow.ids(2)
     assert fast.steps < slow.steps
@@ -168,11 +168,14 @@ def test_a_constraint_that_fails_in_mid_answer_costs_its_own_request(
 ) -> None:
     """The request fails with a typed error, all its choices end, and others go on."""
     monkeypatch.setattr(intake, "Masked", _Failing)
-    alone = run(loop, order(9)).ids(9)
+    single = run(loop, order(9))
+    alone, alone_usage = single.ids(9), single.usage(9)
     done = run(loop, order(1, response_format=SCHEMA, n=2, tenant="a"), order(2, tenant="b"))
     assert done.end(1).failure is FailureCode.INVALID_REQUEST
     assert done.ids(2) == alone
-    assert {kept.domain for kept in loop.cache.prefixes} == {"default", "b"}
+    # Only the prompt is kept, for the second choice; what the failed ones said is not.
+    (prompt,) = [kept for kept in loop.cache.prefixes if kept.domain == "a"]
+    assert len(prompt.tokens) <= alone_usage.prompt_tokens
 
 
 class _Failing(Masked):

@@ -1,4 +1,4 @@
-"""What the KV cache keeps of ended attempts, on a real llama.cpp."""
+"""What is kept of ended attempts and used again, on a real llama.cpp."""
 
 from pathlib import Path
 
@@ -6,7 +6,9 @@ import pytest
 
 from schemas.inference import ChatMessage, Sampling
 from tests.support.llama_loop import load, make_loop, order, run
+from workers.llama.cache import Reuse
 from workers.llama.context import LlamaContext
+from workers.llama.kv_rows import KvRows
 from workers.llama.loop import Loop
 from workers.llama.messages import Cancel
 
@@ -49,36 +51,37 @@ def test_a_second_turn_computes_only_what_is_new(loop: Loop, sampling: Sampling)
 
 
 def test_nothing_is_shared_between_tenants(loop: Loop) -> None:
-    """The same prompt of another tenant finds nothing and takes cells of its own."""
+    """The same prompt of another tenant finds nothing and takes memory of its own."""
     secret = "my canary is 4711 " * 5
     run(loop, order(1, secret, tenant="a"))
-    before = loop.cache.cells.used
+    before = loop.cache.bank.used
     own, other = run(loop, order(2, secret, tenant="a")), run(loop, order(3, secret, tenant="b"))
     assert own.usage(2).cached_tokens == own.usage(2).prompt_tokens - 1
     assert other.usage(3).cached_tokens == 0
     assert other.ids(3) == own.ids(2)
-    assert loop.cache.cells.used == 2 * before
+    assert loop.cache.bank.used == 2 * before
     assert {kept.domain for kept in loop.cache.prefixes} == {"a", "b"}
 
 
 def test_without_cache_prompt_nothing_is_used_or_kept(loop: Loop) -> None:
     """A request may stay out of the cache altogether; its end is told at once."""
     run(loop, order(1))
-    before = loop.cache.cells.used
+    before = loop.cache.bank.used
     apart = run(loop, order(2, cache_prompt=False))
     assert apart.usage(2).cached_tokens == 0
     assert apart.evicted == [2]
-    assert loop.cache.cells.used == before
+    assert loop.cache.bank.used == before
 
 
 def test_conversations_hold_their_common_beginning_once(loop: Loop) -> None:
-    """However many share a system text, at once or one after another, its cells are taken once."""
+    """However many share a system text, at once or one after another, it is kept once."""
     first = run(loop, order(0, messages=chat("a"), max_tokens=2))
-    alone = loop.cache.cells.used
+    token = loop.cache.bank.used / (first.usage(0).prompt_tokens + 1)
     together = run(loop, *(order(n, messages=chat("b" * n), max_tokens=2) for n in range(1, 5)))
     common = len(SYSTEM)
     assert all(together.usage(n).cached_tokens > common for n in range(1, 5))
-    assert loop.cache.cells.used < alone + 4 * (first.usage(0).prompt_tokens - common + 10)
+    kept = loop.cache.bank.used / token
+    assert kept < common + 5 * (first.usage(0).prompt_tokens - common + 10)
 
 
 def test_prompts_that_arrive_together_are_computed_once(loop: Loop) -> None:
@@ -88,40 +91,64 @@ def test_prompts_that_arrive_together_are_computed_once(loop: Loop) -> None:
     assert min(both.usage(2).cached_tokens, both.usage(3).cached_tokens) > len(SYSTEM)
 
 
-def test_llama_cpp_itself_holds_the_common_beginning_once(tiny_model: Path) -> None:
-    """Eight sequences that would need twice the cells there are run at once, and to the end."""
-    decoder = load(tiny_model, slots=8, context=256)
-    loop = make_loop(decoder, slots=8, context=256, cells=512)
-    texts = [chat("d" * n) for n in range(8)]
-    done = run(loop, *(order(n, messages=text, max_tokens=4) for n, text in enumerate(texts)))
-    total = sum(done.usage(n).prompt_tokens for n in range(8))
-    assert total > 2 * loop.cache.cells.capacity
-    assert done.evicted == []
-    assert loop.cache.cells.used <= loop.cache.cells.capacity
-
-
-def test_the_oldest_gives_way_when_the_cells_are_needed(decoder: LlamaContext) -> None:
-    """Running sequences get their room; what was used last stays, and what is gone is told."""
-    loop = make_loop(decoder, slots=1, context=256)
-    seen = run(loop, order(1, "a" * 66), order(9, "refused"))
+def test_the_oldest_gives_way_when_memory_is_short(decoder: LlamaContext) -> None:
+    """What was used last stays, what is gone is told, and memory is bounded."""
+    loop = make_loop(decoder)
+    run(loop, order(1, "a" * 66))
+    one = loop.cache.bank.used
+    loop = make_loop(decoder, room=5 * one // 2)
+    seen = run(loop, order(1, "a" * 66), order(2, "b" * 66))
     assert seen.evicted == []
-    run(loop, order(2, "b" * 66))
     third = run(loop, order(3, "c" * 66))
     assert third.evicted == [1]
-    assert loop.cache.cells.used <= 256
+    assert one < loop.cache.bank.used <= 2 * one
     again = run(loop, order(4, "b" * 66))
     assert again.usage(4).cached_tokens == again.usage(4).prompt_tokens - 1
 
 
+def test_what_is_larger_than_the_memory_evicts_nothing(decoder: LlamaContext) -> None:
+    """A sequence that cannot be kept is told as gone, and others stay."""
+    loop = make_loop(decoder)
+    run(loop, order(1, "a" * 66))
+    loop = make_loop(decoder, room=3 * loop.cache.bank.used // 2)
+    seen = run(loop, order(1, "a" * 66))
+    assert run(loop, order(2, "b" * 300)).evicted == [2]
+    assert seen.evicted == []
+    assert run(loop, order(3, "a" * 66)).usage(3).cached_tokens > 66
+
+
+def test_gaps_between_running_sequences_are_closed(
+    decoder: LlamaContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When two in the middle end, the last takes their place, and says what it would have said."""
+    moves: list[tuple[int, int]] = []
+    move = decoder.move
+
+    def moved(source: int, target: int) -> bool:
+        moves.append((source, target))
+        return move(source, target)
+
+    monkeypatch.setattr(decoder, "move", moved)
+    texts = ["one", "two", "three", "four"]
+    alone = [run(make_loop(decoder), order(n, text)).ids(n) for n, text in enumerate(texts)]
+    assert moves == []
+    done = run(
+        make_loop(decoder),
+        *(order(n, text, max_tokens=2 if n in (1, 2) else 16) for n, text in enumerate(texts)),
+    )
+    assert moves == [(3, 1)]
+    assert (done.ids(0), done.ids(3)) == (alone[0], alone[3])
+
+
 def test_a_turn_that_lives_on_in_the_next_is_not_evicted(loop: Loop) -> None:
-    """The next turn takes over the cells; both turns are gone only when these go."""
+    """The next turn holds all of it; both turns are gone only when that goes."""
     first = run(loop, order(1, messages=chat("hi")))
     second = run(loop, order(2, messages=chat("hi", first.text(1), "more")))
     assert first.evicted == second.evicted == []
     assert len(loop.cache.prefixes) == 1
-    loop.cache.make_room(loop.cache.cells.capacity)
+    loop.cache.make_room(loop.cache.bank.capacity)
     assert sorted(loop.report().evicted) == [1, 2]
-    assert loop.cache.cells.used == 0
+    assert loop.cache.bank.used == 0
 
 
 def test_a_cancelled_prompt_is_kept_as_far_as_it_was_computed(loop: Loop) -> None:
@@ -131,19 +158,36 @@ def test_a_cancelled_prompt_is_kept_as_far_as_it_was_computed(loop: Loop) -> Non
     loop.handle(Cancel(1))
     again = run(loop, order(2, "e" * 300))
     assert 0 < again.usage(2).cached_tokens < 300
-    loop.cache.make_room(loop.cache.cells.capacity)
+    loop.cache.make_room(loop.cache.bank.capacity)
     assert loop.report().evicted == (2,)
 
 
-def test_a_memory_that_cannot_be_cut_is_never_reused(decoder: LlamaContext) -> None:
-    """Models that keep one state per sequence compute everything, and answer the same."""
+def test_a_memory_that_cannot_be_saved_is_never_reused(decoder: LlamaContext) -> None:
+    """Everything is computed each time, and the answers are the same."""
+    whole = run(make_loop(decoder), order(1, n=2))
     loop = make_loop(decoder)
-    whole = run(loop, order(1, n=2))
-    loop = make_loop(decoder)
-    loop.cache.can_reuse = False
+    loop.cache.reuse = Reuse.NONE
     first, second = run(loop, order(1, n=2)), run(loop, order(2))
     assert second.usage(2).cached_tokens == 0
     assert [first.ids(1, n) for n in (0, 1)] == [whole.ids(1, n) for n in (0, 1)]
     assert second.ids(2) == whole.ids(1)
     assert sorted(first.evicted + second.evicted) == [1, 2]
-    assert loop.cache.cells.used == 0
+    assert loop.cache.bank.used == 0
+
+
+def test_a_memory_that_cannot_be_cut_is_used_again_as_a_whole(
+    decoder: LlamaContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A next turn goes on from all of the last; a common beginning alone is of no use."""
+    cold = run(make_loop(decoder), order(1, messages=chat("hi")))
+    messages = chat("hi", cold.text(1), "and now")
+    expected = run(make_loop(decoder), order(2, messages=messages)).ids(2)
+    monkeypatch.setattr(KvRows, "of", lambda _state, _tokens: None)
+    loop = make_loop(decoder)
+    assert loop.cache.reuse is Reuse.WHOLE
+    first = run(loop, order(1, messages=chat("hi")))
+    second = run(loop, order(2, messages=messages))
+    so_far = first.usage(1)
+    assert second.usage(2).cached_tokens == so_far.prompt_tokens + so_far.completion_tokens - 1
+    assert second.ids(2) == expected
+    assert run(loop, order(3, messages=chat("ho"))).usage(3).cached_tokens == 0

@@ -169,5 +169,5 @@ def test_the_real_drafter_changes_nothing(decoder: LlamaContext) -> None:
     text = "quote the passage and quote the passage and quote the passage"
     warm = run(make_loop(decoder), order(1, text, max_tokens=60))
     loop = make_loop(decoder)
-    loop.cache.can_reuse = False
+    loop.can_draft = False
     assert run(loop, order(1, text, max_tokens=60)).ids(1) == warm.ids(1)

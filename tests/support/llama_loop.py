@@ -1,6 +1,5 @@
 """A step loop on a real model, in the test's own process."""
 
-from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from workers.llama.sampling import Defaults
 from workers.llama.template import ChatTemplate
 
 CONTEXT = TinyShape().context
+ROOM = 64 << 20
 GREEDY = Sampling(temperature=0)
 
 
@@ -33,14 +33,14 @@ def make_loop(
     *,
     slots: int = 4,
     context: int = CONTEXT,
-    cells: int | None = None,
+    room: int = ROOM,
     dialect: str | None = None,
 ) -> Loop:
     """Return a loop with an empty cache.
 
-    cells: fewer than the model has room for; dialect: a chat template, to speak as its model does.
+    room: bytes for what is kept; dialect: a chat template, to speak as its model does.
     """
-    for slot in range(decoder.num_sequences):
+    for slot in range(slots):
         decoder.forget(slot)
     template = ChatTemplate(None, bos=decoder.bos, eos=decoder.eos)
     intake = Intake(
@@ -51,13 +51,13 @@ def make_loop(
         dialect=Dialect.of(dialect),
         constraints=lambda: Constraints(decoder.grammar_tokenizer()),
     )
-    cells = slots * context if cells is None else cells
     ticks = count()
     loop = Loop(
         decoder,
         intake,
         slots=slots,
-        cells=cells,
+        context=context,
+        room=room,
         chunk=64,
         step_time=60.0,
         # What is computed together changes the last bits: it must not depend on the machine.
@@ -81,14 +81,15 @@ def order(attempt: int, text: str = "hello", **changes: Any) -> Submit:
 
 
 class Run:
-    """Orders computed together to their end, and what came of them."""
+    """What came of orders that were computed together."""
 
-    def __init__(self, loop: Loop, orders: Sequence[Submit]) -> None:
+    def __init__(self) -> None:
         self.outputs: list[Output] = []
         self.evicted: list[int] = []
         self.steps = 0
-        for submit in orders:
-            loop.handle(submit)
+
+    def finish(self, loop: Loop) -> None:
+        """Compute steps until nothing is left to do."""
         while not loop.is_idle:
             self.step(loop)
 
@@ -124,5 +125,9 @@ class Run:
 
 
 def run(loop: Loop, *orders: Submit) -> Run:
-    """Compute orders together to their end."""
-    return Run(loop, orders)
+    """Compute orders together, and what the loop has to do anyway, to their end."""
+    for submit in orders:
+        loop.handle(submit)
+    done = Run()
+    done.finish(loop)
+    return done

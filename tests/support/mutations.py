@@ -19,7 +19,7 @@ import gguf
 
 from tests.support.llama import llama_settings
 from workers.llama.boot import CannotServe, boot
-from workers.llama.process import _open_message
+from workers.llama.messages import Open
 
 ROOT = Path(__file__).parents[2]
 LONG_LIST = 60
@@ -119,7 +119,7 @@ def _load_in_child(path: Path) -> str:
 def _load(path: Path) -> str:
     signal.alarm(SECONDS_EACH)
     try:
-        boot(_open_message(llama_settings(path)), lambda _: True)
+        boot(Open.of(llama_settings(path)), lambda _: True)
     except CannotServe as error:
         return f"refused {error}"
     except Exception as error:

@@ -1,22 +1,33 @@
 """Who is computed and who waits, without a model."""
 
+from collections.abc import Sequence as Items
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.unit.test_llama_scheduler import sequence
 from workers.llama.admission import Admission
 from workers.llama.attempt import Attempt
+from workers.llama.bank import Rows
 from workers.llama.cache import KvCache
 from workers.llama.sequence import Sequence
 
 CONTEXT = 100
+WIDTH = 10
+"""Bytes of a token's row."""
 
 
 class Memory:
-    """Stands for llama.cpp's memory: everything can be shared and cut."""
+    """Stands for llama.cpp's memory: everything can be kept and cut."""
 
-    def share(self, source: int, target: int, length: int) -> bool:
+    def save(self, slot: int, start: int, stop: int) -> Rows | None:
+        return np.zeros((stop - start, WIDTH), np.uint8)
+
+    def restore(self, slot: int, parts: Items[Rows]) -> bool:
+        return True
+
+    def move(self, source: int, target: int) -> bool:
         return True
 
     def trim(self, slot: int, length: int) -> bool:
@@ -41,12 +52,12 @@ class Closing:
 
 @pytest.fixture
 def cache() -> KvCache:
-    return KvCache(Memory(), ids=8, cells=2 * CONTEXT)
+    return KvCache(Memory(), streams=2, room=1000 * WIDTH)
 
 
 @pytest.fixture
 def admission(cache: KvCache) -> Admission:
-    return Admission(cache, max_running=6)
+    return Admission(cache)
 
 
 def attempt(number: int, *, choices: int = 1, background: bool = False, **changes: Any) -> Attempt:
@@ -118,22 +129,13 @@ def test_further_choices_come_before_background_attempts(admission: Admission) -
     assert admit(admission, attempt(3, choices=2)) == [(3, 0), (3, 1)]
 
 
-def test_nobody_is_sent_away_in_vain(admission: Admission) -> None:
-    """A further choice that would not fit even so leaves background attempts where they are."""
-    small = attempt(1, background=True, max_length=30)
-    long = attempt(2, max_length=90)
-    assert admit(admission, small, long) == [(1, 0), (2, 0)]
-    wide = attempt(3, choices=2, max_length=80)
-    assert admit(admission, wide) == [(1, 0), (2, 0), (3, 0)]
-
-
 def test_a_paused_sequence_goes_on_from_what_is_kept(admission: Admission, cache: KvCache) -> None:
-    """Its cells stay as long as nobody needs them; then nothing is to be computed again."""
+    """What it has computed is kept, so that nothing is to be computed again."""
     job, talk = attempt(1, background=True), attempt(2, choices=2)
     admit(admission, job)
     compute(cache, job.first, 30)
     assert admit(admission, talk) == [(2, 0), (2, 1)]
-    assert (job.first.slot, job.first.num_computed, cache.cells.used) == (-1, 0, 30)
+    assert (job.first.slot, job.first.num_computed, cache.bank.used) == (-1, 0, 30 * WIDTH)
     admission.drop(talk, keep=False)
     admit(admission)
     assert (job.first.num_computed, job.first.num_pending) == (30, 1)
@@ -141,7 +143,7 @@ def test_a_paused_sequence_goes_on_from_what_is_kept(admission: Admission, cache
     assert job.num_cached == 0
 
 
-def test_a_paused_sequence_whose_cells_were_taken_begins_anew(
+def test_a_paused_sequence_that_was_given_up_begins_anew(
     admission: Admission, cache: KvCache
 ) -> None:
     """All that it has said is given then, like a prompt."""
@@ -149,7 +151,7 @@ def test_a_paused_sequence_whose_cells_were_taken_begins_anew(
     admit(admission, job)
     compute(cache, job.first, 30)
     admit(admission, talk)
-    cache.make_room(2 * CONTEXT)
+    cache.make_room(cache.bank.capacity)
     admission.drop(talk, keep=False)
     admit(admission)
     assert (job.first.num_computed, job.first.num_initial) == (0, 31)

@@ -15,7 +15,7 @@ SLOTS = 2
 
 @pytest.mark.parametrize("seed", range(30))
 def test_whoever_comes_and_goes_every_answer_is_whole(seed: int) -> None:
-    """Interactive ones are taken while slots last, no step is idle, and no cell is lost."""
+    """Interactive ones are taken while slots last, no step is idle, and no place is lost."""
     dice = random.Random(seed)  # noqa: S311 - repeatable, nothing secret
     decoder = FakeDecoder(step_seconds=0.0001)
     loop = make_loop(decoder, slots=SLOTS)
@@ -39,9 +39,9 @@ def test_whoever_comes_and_goes_every_answer_is_whole(seed: int) -> None:
     while not loop.is_idle:
         _follow(loop, decoder, wanted, texts)
     assert not wanted
-    loop.cache.make_room(loop.cache.cells.capacity)
-    assert loop.cache.cells.used == 0
-    assert loop.cache.num_free_ids == decoder.num_sequences
+    loop.cache.make_room(loop.cache.bank.capacity)
+    assert loop.cache.bank.used == 0
+    assert loop.cache.num_free == SLOTS
 
 
 def _follow(
@@ -61,4 +61,4 @@ def _follow(
             said = [text for key, text in texts.items() if key[0] == output.attempt]
             assert set(said) == {ascii_lowercase}
             del wanted[output.attempt]
-    assert len(decoder.plans) == steps + had_work
+    assert (len(decoder.plans) > steps) == had_work

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from schemas.failures import FailureCode
 from schemas.inference import ChatMessage, InferRequest, Task, Urgency, Usage
+from workers.llama.bank import Rows
+from workers.llama.cache import Reuse
 from workers.llama.constraint import Constraints
 from workers.llama.dialect import Dialect
 from workers.llama.intake import Intake
@@ -54,12 +56,9 @@ class FakeDecoder:
     plans: list[list[tuple[int, int]]] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
     samplers: list[Alphabet] = field(default_factory=list)
-    num_sequences: int = 8
     max_rows: int = 6
-    tile: int = 0
     ends: frozenset[int] = frozenset({END})
     can_trim: bool = True
-    shared: list[tuple[int, int, int]] = field(default_factory=list)
 
     def tokenize(self, text: str) -> list[int]:
         assert len(text) < self.longest_text, "a text this long should not have been tokenized"
@@ -81,8 +80,16 @@ class FakeDecoder:
     def logits(self, row: int) -> NDArray[np.float32]:
         raise AssertionError("nobody asked for logits")
 
-    def share(self, source: int, target: int, length: int) -> bool:
-        self.shared.append((source, target, length))
+    def examine(self, slot: int, length: int) -> Reuse:
+        return Reuse.PART
+
+    def save(self, slot: int, start: int, stop: int) -> Rows | None:
+        return np.zeros((stop - start, 1), np.uint8)
+
+    def restore(self, slot: int, parts: Sequence[Rows]) -> bool:
+        return True
+
+    def move(self, source: int, target: int) -> bool:
         return True
 
     def trim(self, slot: int, length: int) -> bool:
@@ -96,7 +103,8 @@ def make_loop(decoder: FakeDecoder, *, context: int = CONTEXT, **changes: Any) -
     template = ChatTemplate("{{ messages[0].content }}")
     settings: dict[str, Any] = {
         "slots": 2,
-        "cells": 2 * context,
+        "context": context,
+        "room": 10 * context,
         "chunk": 16,
         "step_time": 60.0,
         "clock": lambda: decoder.now,
@@ -161,7 +169,8 @@ def test_a_long_prompt_does_not_stall_a_running_stream(decoder: FakeDecoder) -> 
     steps = [loop.step() for _ in range(3)]
     assert [(s.prefilled, s.decoded) for s in steps] == [(15, 1), (15, 1), (10, 1)]
     assert [[o.attempt for o in s.outputs] for s in steps] == [[1], [1], [1, 2]]
-    assert decoder.plans[1:] == [[(1, 1), (2, 15)], [(1, 1), (2, 15)], [(1, 1), (2, 10)]]
+    pieces = [call for call in decoder.plans if call[0][0] == 2]
+    assert pieces == [[(2, 15)], [(2, 15)], [(2, 10)]]
 
 
 @pytest.mark.parametrize("steps", [1, 6], ids=["in prefill", "in decode"])

@@ -36,7 +36,6 @@ class Desk:
             self.decoder,
             context=CONTEXT,
             slots=SLOTS,
-            cells=SLOTS * CONTEXT,
             chunk=256,
             step_time=0.25,
         )
@@ -91,7 +90,6 @@ def test_first_tokens_come_hardly_later(step: float, token: float, prompt: int) 
         decoder = FakeDecoder(
             step_seconds=step,
             token_seconds=token,
-            num_sequences=36,
             max_rows=36,
             longest_text=CONTEXT,
         )

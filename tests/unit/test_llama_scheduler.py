@@ -86,12 +86,25 @@ def test_replayed_tokens_are_computed_like_a_prompt() -> None:
     assert shape(schedule([resumed], 64)) == [(0, 8, 1)]
 
 
-def test_background_sequences_guess_nothing_beside_interactive_ones() -> None:
+def three(_sequence: Sequence, _streams: int) -> list[int]:
+    return [1, 2, 3]
+
+
+def test_nobody_guesses_where_background_runs_beside_interactive_work() -> None:
     """Verifying a guess takes time, which an interactive stream would lose."""
-
-    def three(_sequence: Sequence, _rows: int) -> list[int]:
-        return [1, 2, 3]
-
     job = sequence(5, num_computed=4, is_background=True)
-    assert shape(schedule([decoding(), job], 64, three)) == [(4, 4, 4), (4, 1, 1)]
+    assert shape(schedule([decoding(), job], 64, three)) == [(4, 1, 1), (4, 1, 1)]
     assert shape(schedule([job], 64, three)) == [(4, 4, 4)]
+
+
+def test_all_guess_equally_far_or_none_does() -> None:
+    """Sequences of different lengths would be computed one after the other."""
+    guesses = {5: [1, 2, 3], 7: [4, 5]}
+
+    def some(sequence: Sequence, _streams: int) -> list[int]:
+        return guesses.get(sequence.num_prompt, [])
+
+    plan = schedule([decoding(5), decoding(7)], 64, some)
+    assert shape(plan) == [(4, 3, 3), (6, 3, 3)]
+    assert [list(work.tokens) for work in plan] == [[4, 1, 2], [6, 4, 5]]
+    assert shape(schedule([decoding(5), decoding(9)], 64, some)) == [(4, 1, 1), (8, 1, 1)]

@@ -1,12 +1,10 @@
 """Which sequences are being computed: attempts come in, their choices are given places, and leave.
 
-Every interactive attempt is guaranteed one place with room for a whole context, which its first
-open choice has. Further choices run in what is left, and give way to attempts that arrive later.
+Every interactive attempt is guaranteed one place, which its first open choice has. Further choices
+run in those that are left, and give way to attempts that arrive later.
 Background attempts come after all of them, in the same way among themselves: whoever gives way is
 paused between two steps, and goes on when there is room again.
 """
-
-from collections.abc import Collection
 
 from workers.llama.attempt import Attempt
 from workers.llama.cache import MIN_SHARED, KvCache
@@ -16,10 +14,8 @@ from workers.llama.sequence import Sequence
 class Admission:
     """The attempts, and of their sequences those that run and those that wait for a place."""
 
-    def __init__(self, cache: KvCache, *, max_running: int) -> None:
-        """``max_running``: sequences that one step can compute."""
+    def __init__(self, cache: KvCache) -> None:
         self._cache = cache
-        self._max_running = max_running
         self.attempts: dict[int, Attempt] = {}
         self.running: list[Sequence] = []
         """In the order in which they got their places, which is that of computing prompts."""
@@ -42,11 +38,11 @@ class Admission:
         for sequence in self.waiting[:]:
             yielding = self._yielding_to(sequence)
             is_guaranteed = not any(self._rank(sequence))
-            # Nobody is sent away in vain.
-            if not is_guaranteed and not self._fits(sequence, without=yielding):
+            if not is_guaranteed and not (self._cache.num_free or yielding):
                 continue
             if not self._is_coming(sequence):
-                self._make_way(sequence, yielding)
+                if not self._cache.num_free:
+                    self._send_back(yielding[0])
                 self._place(sequence)
 
     def leave(self, sequence: Sequence, *, keep: bool) -> None:
@@ -83,16 +79,6 @@ class Admission:
         yielding = [other for other in self.running if self._rank(other) > rank]
         return sorted(yielding, key=self._place_in_line, reverse=True)
 
-    def _fits(self, sequence: Sequence, without: Collection[Sequence] = ()) -> bool:
-        """Return whether a sequence and all that run could become as long as they may."""
-        others = [other for other in self.running if other not in without]
-        reserved = sequence.max_length + sum(other.max_length for other in others)
-        return (
-            reserved <= self._cache.cells.capacity
-            and len(others) < self._max_running
-            and self._cache.num_free_ids + len(without) > 0
-        )
-
     def _is_coming(self, sequence: Sequence) -> bool:
         """Tell whether to wait for another that is computing the same beginning just now."""
         match = self._cache.match(sequence, self.running)
@@ -104,14 +90,11 @@ class Admission:
         swift = [other for other in self.running if not other.is_background]
         return self._cache.match(sequence, swift).coming - match.length >= MIN_SHARED
 
-    def _make_way(self, sequence: Sequence, yielding: Collection[Sequence]) -> None:
-        """Send others back to wait until a sequence fits."""
-        for other in yielding:
-            if self._fits(sequence):
-                return
-            self.running.remove(other)
-            self._cache.pause(other)
-            self.waiting.append(other)
+    def _send_back(self, sequence: Sequence) -> None:
+        """Let a sequence wait again, so that its place is free."""
+        self.running.remove(sequence)
+        self._cache.pause(sequence)
+        self.waiting.append(sequence)
 
     def _place(self, sequence: Sequence) -> None:
         self._cache.place(sequence, self._cache.match(sequence, self.running))

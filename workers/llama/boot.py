@@ -14,7 +14,7 @@ from workers.llama.context import (
 )
 from workers.llama.dialect import Dialect
 from workers.llama.embedding_boot import TooLarge, boot_embedder
-from workers.llama.fit import shortage
+from workers.llama.fit import room_for_prefixes, shortage
 from workers.llama.gguf_header import BadModelFile, Header
 from workers.llama.intake import Intake
 from workers.llama.label import label
@@ -64,13 +64,14 @@ def _boot(options: Open, wanted: Callable[[float], bool]) -> tuple[Steps, Opened
         chunk=options.chunk,
         free=free_memory(),
     )
+    room = room_for_prefixes(sizes.need, free_memory())
     layers = _gpu_layers(options.gpu_layers, header, sizes)
     if not layers and (reason := shortage(sizes.need, free_memory())):
         raise CannotServe(reason)
     started = monotonic()
     decoder = LlamaContext(_context_settings(options, sizes, layers), wanted)
     threads = None if layers else _threads(options, decoder, monotonic() - started)
-    loop = _loop(options, header, sizes, decoder)
+    loop = _loop(options, header, sizes, decoder, room)
     loop.warm_up()
     return loop, _opened(
         loop, sizes, f"{label(header)}, {_where(header, layers, threads)}", options
@@ -111,7 +112,7 @@ def _threads(options: Open, decoder: LlamaContext, load_seconds: float) -> Threa
     return choose_threads(decoder, usable_cores(), budget)
 
 
-def _loop(options: Open, header: Header, sizes: Sizes, decoder: LlamaContext) -> Loop:
+def _loop(options: Open, header: Header, sizes: Sizes, decoder: LlamaContext, room: int) -> Loop:
     template = ChatTemplate(
         header.template, bos=decoder.bos, eos=decoder.eos, cpu_seconds=options.template_time
     )
@@ -128,7 +129,8 @@ def _loop(options: Open, header: Header, sizes: Sizes, decoder: LlamaContext) ->
             constraints=lambda: Constraints(decoder.grammar_tokenizer()),
         ),
         slots=sizes.slots,
-        cells=sizes.context * sizes.slots,
+        context=sizes.context,
+        room=room,
         chunk=min(options.chunk, sizes.batch),
         step_time=options.step_time,
     )

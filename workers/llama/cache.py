@@ -1,30 +1,59 @@
-"""The KV cache between its sequences: who has which id, what is shared, kept and evicted.
+"""Who is in the KV cache and what is kept beside it.
 
-Running sequences are guaranteed their room by whoever admits them; what is kept of ended and of
-paused ones takes only what they leave, and gives way as soon as they need it: that of background
-attempts first, then the least recently used.
+Every running sequence has one of llama.cpp's streams, a part of the cache of its own, so that a
+step looks at nobody else's tokens, however much is kept. What ended and paused sequences leave
+moves to the ``Bank``, where common beginnings are held once, and comes back from there: that is a
+hundred times quicker than computing it. When the bank is full, what background attempts left goes
+first, then the least recently used.
 """
 
+from bisect import insort
 from collections.abc import Hashable, Iterable
+from collections.abc import Sequence as Items
+from enum import Enum, auto
 from typing import Protocol
 
-from workers.llama.cells import Cells, Span
+from workers.llama.bank import Bank, Rows, Span, rows_of
 from workers.llama.prefixes import Holder, Kept, Match, Prefixes, best_match
-from workers.llama.sequence import Sequence
+from workers.llama.sequence import NO_SLOT, Sequence
 
 MIN_SHARED = 16
 """Tokens in common for which it is worth to wait until another sequence has computed them."""
+MAX_KEPT = 256
+"""Sequences that are kept at most: each is compared with every newcomer."""
+
+
+class Reuse(Enum):
+    """What can be done with what a model's memory holds of a sequence."""
+
+    PART = auto()
+    """Any beginning can be used again."""
+    WHOLE = auto()
+    """All of it can be used again: there is one state, or a window, and not one row per token."""
+    NONE = auto()
+    """It cannot be saved."""
 
 
 class Store(Protocol):
     """What llama.cpp does to whole sequences."""
 
-    def share(self, source: int, target: int, length: int) -> bool:
-        """Give an empty sequence the first cells of another; return whether that was possible."""
+    def save(self, slot: int, start: int, stop: int) -> Rows | None:
+        """Return the rows of a part of a sequence, ``None`` if that was not possible.
+
+        One that cannot be cut is returned whole, whatever ``start`` is.
+        """
+        ...
+
+    def restore(self, slot: int, parts: Items[Rows]) -> bool:
+        """Fill an empty sequence; return whether that was possible."""
         ...
 
     def trim(self, slot: int, length: int) -> bool:
         """Shorten a sequence; return whether that was possible."""
+        ...
+
+    def move(self, source: int, target: int) -> bool:
+        """Give a sequence an empty one's place; return whether that was possible."""
         ...
 
     def forget(self, slot: int) -> None:
@@ -35,77 +64,57 @@ class Store(Protocol):
 class KvCache:
     """Gives sequences their place; ``evicted`` collects ended attempts whose tokens are gone."""
 
-    def __init__(self, store: Store, *, ids: int, cells: int) -> None:
-        """``ids``: sequences that llama.cpp can tell apart; ``cells``: tokens it holds."""
+    def __init__(self, store: Store, *, streams: int, room: int) -> None:
+        """``streams``: sequences that are computed at a time; ``room``: bytes for what is kept."""
         self._store = store
-        self._free = list(range(ids))
-        self.cells = Cells(cells)
+        self._free = list(range(streams))
+        self.bank = Bank(room)
         self.prefixes = Prefixes()
         self.evicted: list[int] = []
-        self.can_reuse = True
-        """Whether the model's memory can be cut: recurrent ones keep one state, not one per token.
-        """
+        self.reuse = Reuse.PART
 
     @property
-    def num_free_ids(self) -> int:
+    def num_free(self) -> int:
         """Sequences that could be placed."""
-        return len(self._free) + len(self.prefixes)
+        return len(self._free)
 
     def match(self, sequence: Sequence, running: Iterable[Sequence]) -> Match:
         """Return the best beginning for a sequence; its last token is computed in any case."""
-        if not self.can_reuse:
+        if self.reuse is Reuse.NONE:
             return Match()
-        holders: Iterable[Holder] = [*running, *self.prefixes]
-        return best_match(sequence.domain, sequence.tokens, len(sequence.tokens) - 1, holders)
+        is_whole = self.reuse is Reuse.WHOLE
+        holders: list[Holder] = [*self.prefixes]
+        if not is_whole:
+            holders = [*running, *holders]
+        limit = len(sequence.tokens) - 1
+        return best_match(sequence.domain, sequence.tokens, limit, holders, whole=is_whole)
 
     def place(self, sequence: Sequence, match: Match) -> None:
-        """Give a sequence an id and the cells of its match."""
-        holder = match.holder
-        if isinstance(holder, Kept) and _may_take_over(sequence, holder, match):
-            self._take_over(sequence, holder)
+        """Give a sequence a stream, and what it has in common with its match."""
+        sequence.slot = self._free.pop(0)
+        sequence.num_computed = 0
+        if (kept := self._kept(match)) is None:
             return
-        # Whose beginning is shared is no younger for it: the new sequence holds that, too.
-        sequence.slot = self._new_id()
-        if holder is None or (isinstance(holder, Kept) and not self.prefixes.holds(holder)):
-            sequence.end = Span()
-        elif self._store.share(holder.slot, sequence.slot, match.length):
-            sequence.end = self.cells.fork(holder.end, holder.num_computed - match.length)
+        if self._store.restore(sequence.slot, rows_of(kept.end, match.length)):
             sequence.num_computed = match.length
-        else:
-            sequence.end = Span()
-
-    def make_room(self, count: int) -> None:
-        """Evict until ``count`` cells are free, or nothing is left to evict."""
-        while self.cells.free < count and self.prefixes:
-            self._evict(self.prefixes.oldest())
 
     def grow(self, sequence: Sequence, count: int) -> None:
         """Note that ``count`` more tokens of a sequence were computed."""
         sequence.num_computed += count
-        sequence.end.length += count
-        self.cells.used += count
 
     def take_back(self, sequence: Sequence, count: int) -> None:
         """Remove the last ``count`` tokens that were computed in vain."""
         sequence.num_computed -= count
-        self.cells.grow(sequence.end, -count)
         self._store.trim(sequence.slot, sequence.num_computed)
 
     def leave(self, sequence: Sequence, *, keep: bool) -> None:
         """End a sequence; ``keep``: its tokens stay, as long as nobody needs the room."""
-        kept = Kept(
-            domain=sequence.domain,
-            slot=sequence.slot,
-            tokens=sequence.tokens[: sequence.num_computed],
-            end=sequence.end,
-            heirs=sequence.heirs,
-            gives_way=sequence.is_background,
-        )
-        sequence.slot, sequence.heirs = -1, []
-        if keep and kept.tokens and self.can_reuse:
-            self._keep(kept)
-        else:
-            self._clear(kept)
+        if not (keep and self._keep(sequence, sequence.num_computed)):
+            self.evicted += sequence.heirs
+        sequence.heirs = []
+        self._store.forget(sequence.slot)
+        insort(self._free, sequence.slot)
+        sequence.slot = NO_SLOT
 
     def pause(self, sequence: Sequence) -> None:
         """Take a sequence's place away; it goes on from what is then still kept of it."""
@@ -117,52 +126,90 @@ class KvCache:
         for kept in [kept for kept in self.prefixes if kept.domain == domain]:
             self._evict(kept)
 
-    def _keep(self, kept: Kept) -> None:
-        """Keep a sequence once: a beginning of another lives on in that."""
+    def make_room(self, size: int) -> bool:
+        """Evict until ``size`` bytes are free; return false if nothing is left to evict."""
+        while self.bank.free < size and self.prefixes:
+            self._evict(self.prefixes.oldest())
+        return self.bank.free >= size
+
+    def compact(self, running: Iterable[Sequence]) -> None:
+        """Close the gaps between running sequences.
+
+        llama.cpp computes neighbours together, and reads all weights once more after each gap.
+        """
+        placed = sorted(running, key=lambda sequence: sequence.slot)
+        while placed and placed[-1].slot - placed[0].slot >= len(placed):
+            gap = next(slot for slot in self._free if slot > placed[0].slot)
+            last = placed.pop()
+            if not self._store.move(last.slot, gap):
+                return
+            self._free.remove(gap)
+            insort(self._free, last.slot)
+            last.slot = gap
+            insort(placed, last, key=lambda sequence: sequence.slot)
+
+    def _kept(self, match: Match) -> Kept | None:
+        """Return the match among what is kept; what is being computed is kept first."""
+        match match.holder:
+            case Kept() as kept:
+                return kept
+            case Sequence() as running:
+                return self._keep(running, match.length)
+            case _:
+                return None
+
+    def _keep(self, sequence: Sequence, length: int) -> Kept | None:
+        """Keep the first tokens of a sequence, once; return ``None`` if there is no room.
+
+        What is a beginning of another lives on in that.
+        """
+        tokens = sequence.tokens[:length]
+        if not tokens or self.reuse is Reuse.NONE:
+            return None
+        kept = self.prefixes.that_begins_with(sequence.domain, tokens)
+        if kept is None and (end := self._saved(sequence, tokens)) is not None:
+            kept = Kept(domain=sequence.domain, tokens=tokens, end=end, heirs=[])
+            kept.gives_way = sequence.is_background
+            self._cover(kept)
+        if kept is not None:
+            kept.gives_way &= sequence.is_background
+            if length == sequence.num_computed:
+                kept.heirs += sequence.heirs
+                sequence.heirs = []
+            self.prefixes.keep(kept)
+        return kept
+
+    def _saved(self, sequence: Sequence, tokens: list[int]) -> Span | None:
+        """Save what is not kept yet of a sequence, and return its end in the bank."""
+        match = Match()
+        if self.reuse is Reuse.PART:
+            match = best_match(sequence.domain, tokens, len(tokens), self.prefixes)
+        rows = self._store.save(sequence.slot, match.length, len(tokens))
+        if rows is None or rows.nbytes > self.bank.capacity:
+            return None
+        parent = None
+        if isinstance(match.holder, Kept):
+            parent = self.bank.fork(match.holder.end, match.length)
+        if not self.make_room(rows.nbytes):
+            if parent is not None:
+                self.bank.release(parent)
+            return None
+        return self.bank.add(parent, len(tokens) - match.length, rows)
+
+    def _cover(self, kept: Kept) -> None:
+        """Let a sequence take the place of those that it begins with, and of the oldest."""
         for other in self.prefixes.covered_by(kept):
             kept.heirs += other.heirs
             kept.gives_way &= other.gives_way
             other.heirs = []
             self._evict(other)
-        for other in self.prefixes:
-            if other.domain == kept.domain and other.tokens[: len(kept.tokens)] == kept.tokens:
-                other.heirs += kept.heirs
-                other.gives_way &= kept.gives_way
-                kept.heirs = []
-                self.prefixes.keep(other)
-                self._clear(kept)
-                return
-        self.prefixes.keep(kept)
-
-    def _take_over(self, sequence: Sequence, kept: Kept) -> None:
-        self.prefixes.drop(kept)
-        sequence.slot, sequence.end = kept.slot, kept.end
-        sequence.num_computed = len(kept.tokens)
-        sequence.heirs = kept.heirs
-
-    def _new_id(self) -> int:
-        if not self._free:
+        while len(self.prefixes) >= MAX_KEPT:
             self._evict(self.prefixes.oldest())
-        return self._free.pop()
 
     def _evict(self, kept: Kept) -> None:
         self.prefixes.drop(kept)
-        self._clear(kept)
-
-    def _clear(self, kept: Kept) -> None:
-        self._store.forget(kept.slot)
-        self.cells.release(kept.end)
-        self._free.append(kept.slot)
+        self.bank.release(kept.end)
         self.evicted += kept.heirs
-
-
-def _may_take_over(sequence: Sequence, kept: Kept, match: Match) -> bool:
-    """Tell whether a sequence goes on from all of what was kept, so that it need not stay apart.
-
-    A conversation does not become background work because some of that begins in the same way.
-    """
-    is_whole = match.length == len(kept.tokens)
-    return is_whole and (kept.gives_way or not sequence.is_background)
 
 
 def domain_of(tenant: str, attempt: int, *, cache_prompt: bool) -> Hashable:

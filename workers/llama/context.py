@@ -18,11 +18,14 @@ from llguidance import LLTokenizer
 from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
 
+from workers.llama.bank import Rows
 from workers.llama.batch import Batch
-from workers.llama.calls import TILE
+from workers.llama.cache import Reuse
+from workers.llama.fit import padded
+from workers.llama.kv_rows import KvRows
 from workers.llama.sampling import Drawing
 from workers.llama.sequence import Work
-from workers.llama.sizes import num_sequences
+from workers.llama.sizes import num_rows
 
 llama: Any = llama_cpp
 """The C API; its annotations describe pointers in a way that no type checker can follow."""
@@ -175,7 +178,7 @@ class Sampler:
 
 
 class LlamaContext:
-    """A loaded model with room for ``slots`` sequences in one unified KV cache."""
+    """A loaded model with a KV cache of ``slots`` streams, one for each sequence."""
 
     def __init__(self, settings: ContextSettings, wanted: Callable[[float], bool]) -> None:
         """Load; ``wanted`` is told how much is done, 0 to 1, and gives up by returning false.
@@ -186,19 +189,18 @@ class LlamaContext:
         llama.llama_backend_init()
         self._model = _load(settings, wanted, self._log)
         self._vocabulary = llama.llama_model_get_vocab(self._model)
-        self.num_sequences = _num_sequences(self._model, settings.slots)
-        self.max_rows = self.num_sequences
-        self.tile = 0 if settings.gpu_layers else TILE
+        self.max_rows = num_rows(settings.slots)
         self._context = llama.llama_init_from_model(
-            self._model, _context_params(settings, self.num_sequences)
+            self._model, _context_params(settings, self.max_rows)
         )
         if not self._context:
             msg = f"llama.cpp cannot make a context of this size: {self._log.reason}"
             raise LoadFailed(msg)
         self._memory = llama.llama_get_memory(self._context)
-        self._window: int = llama.llama_model_n_swa(self._model)
+        self._rows: KvRows | None = None
+        self._scratch: Rows = np.empty(0, np.uint8)
         capacity = llama.llama_n_batch(self._context)
-        self._batch = Batch(llama.llama_batch(), capacity, self.num_sequences)
+        self._batch = Batch(llama.llama_batch(), capacity, settings.slots)
         self._pieces: dict[int, bytes] = {}
         self._depth = settings.context
         self.num_vocabulary: int = llama.llama_vocab_n_tokens(self._vocabulary)
@@ -288,15 +290,38 @@ class LlamaContext:
         found = llama.llama_get_logits_ith(self._context, row)
         return np.ctypeslib.as_array(found, (self.num_vocabulary,))
 
-    def share(self, source: int, target: int, length: int) -> bool:
-        """Give an empty sequence the first cells of another, unless they are not all there.
+    def examine(self, slot: int, length: int) -> Reuse:
+        """Return what can be done with what the cache holds of a sequence of so many tokens."""
+        state = self._state(slot)
+        if state is None:
+            return Reuse.NONE
+        self._rows = KvRows.of(state, length)
+        return Reuse.WHOLE if self._rows is None else Reuse.PART
 
-        Sliding windows forget: what the next token looks back on must still be in the cache.
+    def save(self, slot: int, start: int, stop: int) -> Rows | None:
+        """Return the rows of a part of a sequence, or all of one that cannot be cut.
+
+        ``None`` if llama.cpp fails to write it.
         """
-        oldest = llama.llama_memory_seq_pos_min(self._memory, source)
-        if not 0 <= oldest <= max(0, length - self._window if self._window else 0):
+        state = self._state(slot)
+        if state is None:
+            return None
+        return state.copy() if self._rows is None else self._rows.rows(state, start, stop)
+
+    def restore(self, slot: int, parts: Sequence[Rows]) -> bool:
+        """Fill an empty sequence; it stays empty where that is not possible."""
+        if self._rows is None:
+            return self._put(slot, parts[0])
+        state = self._room(self._rows.size(sum([len(part) for part in parts])))
+        self._rows.write(parts, state)
+        return self._put(slot, state)
+
+    def move(self, source: int, target: int) -> bool:
+        """Give a sequence an empty one's place."""
+        state = self._state(source)
+        if state is None or not self._put(target, state):
             return False
-        llama.llama_memory_seq_cp(self._memory, source, target, 0, length)
+        self.forget(source)
         return True
 
     def trim(self, slot: int, length: int) -> bool:
@@ -306,6 +331,23 @@ class LlamaContext:
     def forget(self, slot: int) -> None:
         """Empty a sequence's part of the KV cache."""
         llama.llama_memory_seq_rm(self._memory, slot, -1, -1)
+
+    def _state(self, slot: int) -> Rows | None:
+        """Return a sequence as llama.cpp writes it, in memory that the next call uses again."""
+        size = llama.llama_state_seq_get_size(self._context, slot)
+        state = self._room(size)
+        written = llama.llama_state_seq_get_data(self._context, _pointer(state), size, slot)
+        return state if size and written == size else None
+
+    def _put(self, slot: int, state: Rows) -> bool:
+        read = llama.llama_state_seq_set_data(self._context, _pointer(state), state.size, slot)
+        return bool(read == state.size)
+
+    def _room(self, size: int) -> Rows:
+        """Return memory for one sequence; fresh memory costs more than what is done with it."""
+        if size > self._scratch.size:
+            self._scratch = np.empty(2 * size, np.uint8)
+        return self._scratch[:size]
 
     def _text(self, token: int) -> str:
         if token < 0:
@@ -338,22 +380,21 @@ def _load(settings: ContextSettings, wanted: Callable[[float], bool], log: Log) 
     return model
 
 
-def _num_sequences(model: Any, slots: int) -> int:
-    """Return how many sequences to tell apart: recurrent models pay for each with a whole state."""
-    if llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model):
-        return slots
-    return num_sequences(slots)
-
-
-def _context_params(settings: ContextSettings, sequences: int) -> Any:
+def _context_params(settings: ContextSettings, rows: int) -> Any:
     params = llama.llama_context_default_params()
-    params.n_ctx = settings.context * settings.slots
-    params.n_batch = params.n_ubatch = max(settings.batch, sequences)
-    params.n_seq_max = params.n_outputs_max = sequences
+    params.n_ctx = padded(settings.context) * settings.slots
+    params.n_batch = params.n_ubatch = max(settings.batch, rows)
+    params.n_seq_max = settings.slots
+    params.n_outputs_max = rows
     params.n_threads = params.n_threads_batch = settings.threads
-    params.kv_unified = True
+    # One cache for all would have every row look over everybody's cells.
+    params.kv_unified = False
     params.no_perf = True
     return params
+
+
+def _pointer(state: Rows) -> Any:
+    return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def supports_offload() -> bool:

@@ -142,9 +142,10 @@ class Courtesy:
         streams = _streams(background)
         if limit is None:
             return background, self._chunk.tokens(len(streams))
-        del streams[self._most_rows :]
-        prompts = [sequence for sequence in background if sequence.is_prefilling]
-        return [*streams, *prompts], self._chunk.tokens(len(streams), within=limit)
+        # Prompts have steps of their own: together with streams they would take as long as both.
+        if prompts := [sequence for sequence in background if sequence.is_prefilling]:
+            return prompts, self._chunk.tokens(0, within=limit)
+        return streams[: self._most_rows], self._most_rows
 
 
 def _streams(sequences: Items[Sequence]) -> list[Sequence]:

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.llama.cache import Store
+from workers.llama.cache import Reuse, Store
 from workers.llama.sampling import Drawing
 from workers.llama.sequence import Sampler, Work
 
@@ -17,12 +17,8 @@ class Decoder(Store, Protocol):
     num_vocabulary: int
     longest_token: int
     """Bytes of text that one token stands for at most."""
-    num_sequences: int
-    """Sequences that the KV cache tells apart."""
     max_rows: int
     """Rows of logits that one step can give."""
-    tile: int
-    """As in ``calls.calls_of``."""
     ends: frozenset[int]
     """Tokens that end a generation."""
 
@@ -40,6 +36,10 @@ class Decoder(Store, Protocol):
 
     def sampler(self, drawing: Drawing) -> Sampler:
         """Return a new sampler."""
+        ...
+
+    def examine(self, slot: int, length: int) -> Reuse:
+        """Return what can be done with what the cache holds of a sequence."""
         ...
 
     def decode(self, plan: Items[Work]) -> list[int]:

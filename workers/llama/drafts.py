@@ -140,8 +140,8 @@ class DraftBudget:
     def limit(self, running: int, acceptance: float) -> int:
         """Return the draft length that gives the most tokens per second, 0 where none pays.
 
-        ``running``: rows the step holds already, one for each sequence and one for each draft
-        token granted to others; ``acceptance``: the probability that a draft token is right.
+        ``running``: sequences in the step, which all try as many; ``acceptance``: the probability
+        that a draft token is right.
         """
         if not acceptance or not 0 < running < MAX_ROWS:
             return 0
@@ -177,13 +177,13 @@ class DraftBudget:
 
 
 def _best(running: int, acceptance: float, costs: Sequence[float]) -> int:
-    best, best_speed = 0, GAIN * running / costs[running]
-    expected, chance = float(running), 1.0
-    for rows in range(running + 1, MAX_ROWS + 1):
+    best, best_speed = 0, GAIN / costs[running]
+    expected, chance = 1.0, 1.0
+    for length in range(1, MAX_ROWS // running):
         chance *= acceptance
         expected += chance
-        if expected / costs[rows] > best_speed:
-            best, best_speed = rows - running, expected / costs[rows]
+        if (speed := expected / costs[running * (1 + length)]) > best_speed:
+            best, best_speed = length, speed
     return best
 
 

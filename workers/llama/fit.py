@@ -10,6 +10,8 @@ CACHE_WEIGHT = 2
 """Bytes per element of the KV cache: always f16, a quantised cache is not used."""
 CELL_BOOKKEEPING = 48
 """Bytes per cell beside keys and values: its position, and which sequences hold it."""
+CELLS_STEP = 256
+"""llama.cpp rounds every sequence's cells up to a multiple of this."""
 FLOAT = 4
 
 
@@ -36,13 +38,18 @@ def footprint(
     The cache follows from the shape of the network. ``outputs``: rows of a step whose logits are
     wanted at most, 0 for one per slot.
     """
-    cells = context * slots
+    cells = padded(context) * slots
     return Footprint(
         weights=header.weight_bytes,
         cache=cells * cell_bytes(header),
         compute=cells * CELL_BOOKKEEPING
         + compute_bytes(header, context=context, slots=slots, batch=batch, outputs=outputs),
     )
+
+
+def padded(context: int) -> int:
+    """Return the cells that llama.cpp gives a sequence of so many tokens."""
+    return -(-context // CELLS_STEP) * CELLS_STEP
 
 
 def compute_bytes(header: Header, *, context: int, slots: int, batch: int, outputs: int = 0) -> int:
@@ -70,6 +77,14 @@ def choose_context(header: Header, *, wanted: int, cap: int) -> int:
     """Return the tokens per sequence: what was asked for, or what the model can, up to a cap."""
     trained = header.number("context_length") or cap
     return min(trained, wanted or cap)
+
+
+def room_for_prefixes(need: Footprint, free: int) -> int:
+    """Return the bytes in which to keep what ended sequences leave.
+
+    As much as the KV cache itself, but half of what is left at most: others live here, too.
+    """
+    return min(need.cache, max(0, (free - need.total) // 2))
 
 
 def shortage(need: Footprint, free: int) -> str | None:

@@ -37,23 +37,27 @@ class Loop:
         intake: Intake,
         *,
         slots: int,
-        cells: int,
+        context: int,
+        room: int,
         chunk: int,
         step_time: float,
         clock: Clock = monotonic,
     ) -> None:
-        """``cells``: tokens the KV cache holds; the rest as in ``LlamaSettings``."""
+        """``room``: bytes for what is kept of ended sequences; the rest as in ``LlamaSettings``."""
         self._decoder = decoder
         self._intake = intake
         self._slots = slots
+        self._capacity = slots * context
         self._max_chunk = chunk
         self._clock = clock
-        self.cache = KvCache(decoder, ids=decoder.num_sequences, cells=cells)
-        self._admission = Admission(self.cache, max_running=decoder.max_rows)
+        self.cache = KvCache(decoder, streams=slots, room=room)
+        self._admission = Admission(self.cache)
         self._attempts = self._admission.attempts
         self._chunk = ChunkSize(most=chunk, step_time=step_time)
         self._courtesy = Courtesy(self._chunk)
         self._speculation = Speculation(decoder.max_rows)
+        self.can_draft = True
+        """Whether what was computed in vain can be taken back."""
         self._outputs: list[Output] = []
         self._has_news = False
         self._prefill = Rate()
@@ -78,8 +82,9 @@ class Loop:
         self._expire()
         if self._admission.waiting:
             self._admission.admit()
+        self.cache.compact(self._admission.running)
         running, tokens = self._courtesy.select(self._admission.running, self._clock())
-        drafts = self._speculation.draft if self.cache.can_reuse else no_drafts
+        drafts = self._speculation.draft if self.can_draft else no_drafts
         plan = schedule(running, tokens, drafts)
         load = load_of(plan)
         if plan:
@@ -93,12 +98,12 @@ class Loop:
         self._has_news = False
         # What is kept of ended attempts gives way, and so does background work.
         running = self._admission.running
-        taken = self.cache.cells.held_by([each.end for each in running if not each.is_background])
+        taken = sum([each.num_computed for each in running if not each.is_background])
         return Step(
             outputs=outputs,
             prefilled=load.prompt,
             decoded=load.streams,
-            kv_free=max(0, self.cache.cells.capacity - taken),
+            kv_free=self._capacity - taken,
             prefill_rate=self._prefill.value,
             decode_rate=self._decode.value,
             evicted=evicted,
@@ -131,7 +136,8 @@ class Loop:
                 if not is_prompt:
                     self._courtesy.note_single(seconds)
             start += count
-        self.cache.can_reuse = self._decoder.trim(0, start - 1)
+        self.cache.reuse = self._decoder.examine(0, start)
+        self.can_draft = self._decoder.trim(0, start - 1)
         self._decoder.forget(0)
         sampler.close()
 
@@ -167,8 +173,7 @@ class Loop:
         interactive = [work for work in plan if not work.sequence.is_background]
         wanted = load_of(interactive)
         background = Load(load.prompt - wanted.prompt, load.streams - wanted.streams)
-        self.cache.make_room(tokens)
-        sampled = sum([self._call(call) for call in calls_of(plan, self._decoder.tile)])
+        sampled = sum([self._call(call) for call in calls_of(plan)])
         seconds = self._clock() - started
         # Rates tell what interactive requests may expect.
         self._measure(wanted, 1 + sampled / max(1, load.streams), seconds)

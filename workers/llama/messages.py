@@ -5,13 +5,14 @@ is the whole protocol of slots: a cancel sent before a submit has freed its sequ
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
 from schemas.failures import FailureCode
 from schemas.frames import ToolCallDelta
 from schemas.inference import FinishReason, InferRequest, Usage
+from workers.llama.settings import LlamaSettings
 
 MAX_FRAME = 128 << 20
 """Bytes: more than any request the bus can carry."""
@@ -37,6 +38,22 @@ class Open(PipeMessage, frozen=True):
     step_time: float
     template_time: float
     nice: int
+
+    @classmethod
+    def of(cls, settings: LlamaSettings) -> Self:
+        """Return the message for an engine of these settings."""
+        return cls(
+            path=str(settings.model),
+            slots=settings.slots,
+            context=settings.context,
+            context_cap=settings.context_cap,
+            threads=settings.threads,
+            gpu_layers=settings.gpu_layers,
+            chunk=settings.chunk,
+            step_time=settings.step_time,
+            template_time=settings.template_time,
+            nice=settings.nice,
+        )
 
 
 class Submit(PipeMessage, frozen=True):

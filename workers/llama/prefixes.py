@@ -1,30 +1,26 @@
-"""Which sequence of the KV cache begins like a new one, and which ended ones are kept. Pure."""
+"""Which sequence begins like a new one, and which ended ones are kept. Pure."""
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
 
-from workers.llama.cells import Span
+from workers.llama.bank import Span
 
 STRIDE = 64
 """Tokens that are compared at once."""
 
 
 class Holder(Protocol):
-    """A sequence in the KV cache."""
+    """A sequence that is computed, or kept."""
 
     domain: Hashable
-    """Only sequences of the same domain may share cells: a tenant's, or one attempt's."""
-    slot: int
+    """Only sequences of the same domain may share: a tenant's, or one attempt's."""
     tokens: list[int]
-    end: Span
-    heirs: list[int]
-    """Ended attempts whose tokens live on in this sequence."""
 
     @property
     def num_computed(self) -> int:
-        """How many of its tokens are in the cache."""
+        """How many of its tokens are computed."""
         ...
 
 
@@ -32,16 +28,17 @@ class Kept(msgspec.Struct, eq=False, kw_only=True):
     """A sequence that nobody computes any more: a ``Holder`` of all its tokens."""
 
     domain: Hashable
-    slot: int
     tokens: list[int]
     end: Span
+    """Its keys and values."""
     heirs: list[int]
+    """Ended attempts whose tokens live on in this sequence."""
     gives_way: bool = False
     """Whether it goes first when room is needed: only background attempts have a use for it."""
 
     @property
     def num_computed(self) -> int:
-        """All of its tokens are in the cache."""
+        """All of its tokens are computed."""
         return len(self.tokens)
 
 
@@ -70,21 +67,17 @@ class Prefixes:
 
     def keep(self, kept: Kept) -> None:
         """Add a sequence, or note that it was used just now."""
-        self._kept.pop(kept.slot, None)
-        self._kept[kept.slot] = kept
+        self._kept.pop(id(kept), None)
+        self._kept[id(kept)] = kept
 
     def drop(self, kept: Kept) -> None:
         """Remove a sequence."""
-        del self._kept[kept.slot]
+        del self._kept[id(kept)]
 
     def oldest(self) -> Kept:
         """Return what was not used for the longest time; what gives way comes before the rest."""
         kept = self._kept.values()
         return next((each for each in kept if each.gives_way), None) or next(iter(kept))
-
-    def holds(self, holder: Holder) -> bool:
-        """Return whether a holder is a kept sequence."""
-        return self._kept.get(holder.slot) is holder
 
     def covered_by(self, holder: Holder) -> list[Kept]:
         """Return the kept sequences that are nothing but a beginning of another."""
@@ -96,19 +89,37 @@ class Prefixes:
             and holder.tokens[: len(kept.tokens)] == kept.tokens
         ]
 
+    def that_begins_with(self, domain: Hashable, tokens: list[int]) -> Kept | None:
+        """Return a kept sequence that has all of these tokens, if there is one."""
+        for kept in self._kept.values():
+            if kept.domain == domain and kept.tokens[: len(tokens)] == tokens:
+                return kept
+        return None
+
 
 def best_match(
-    domain: Hashable, tokens: Sequence[int], limit: int, holders: Iterable[Holder]
+    domain: Hashable,
+    tokens: Sequence[int],
+    limit: int,
+    holders: Iterable[Holder],
+    *,
+    whole: bool = False,
 ) -> Match:
-    """Return who holds the most of the first ``limit`` tokens, among holders of the domain."""
+    """Return who holds the most of the first ``limit`` tokens, among holders of the domain.
+
+    ``whole``: only all that a holder has is of use.
+    """
     best: Holder | None = None
     length = coming = 0
     for holder in holders:
         if holder.domain != domain:
             continue
         common = min(limit, common_prefix(tokens, holder.tokens))
+        if whole and common < len(holder.tokens):
+            continue
         coming = max(coming, common)
-        if (available := min(common, holder.num_computed)) > length:
+        available = min(common, holder.num_computed)
+        if available > length:
             best, length = holder, available
     return Match(best, length, coming)
 

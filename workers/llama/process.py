@@ -104,7 +104,7 @@ class EngineProcess:
 
     async def open(self) -> Opened | Refused:
         """Have the model loaded; an engine that dies over it counts as a refusal."""
-        self._post(_open_message(self._settings))
+        self._post(Open.of(self._settings))
         await self._answered.wait()
         return self.opened or self._refusal or Refused(await self.died())
 
@@ -258,21 +258,6 @@ async def running_engine(
     finally:
         with anyio.CancelScope(shield=True):
             await engine.stop()
-
-
-def _open_message(settings: LlamaSettings) -> Open:
-    return Open(
-        path=str(settings.model),
-        slots=settings.slots,
-        context=settings.context,
-        context_cap=settings.context_cap,
-        threads=settings.threads,
-        gpu_layers=settings.gpu_layers,
-        chunk=settings.chunk,
-        step_time=settings.step_time,
-        template_time=settings.template_time,
-        nice=settings.nice,
-    )
 
 
 def _submit_message(number: int, work: Dispatch) -> Submit:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from workers.llama.sequence import Sequence, Work
 
 Drafts = Callable[[Sequence, int], list[int]]
-"""Returns tokens that a decoding sequence may go on with, given the rows of the step so far."""
+"""Returns tokens that a decoding sequence may go on with, given how many run beside it."""
 
 
-def no_drafts(_sequence: Sequence, _rows: int) -> list[int]:
+def no_drafts(_sequence: Sequence, _streams: int) -> list[int]:
     """Guess nothing."""
     return []
 
@@ -47,12 +47,19 @@ def _fill(plan: list[Work], waiting: list[Sequence], room: int) -> None:
 
 
 def _speculate(plan: list[Work], drafts: Drafts) -> None:
-    """Add guesses to be verified; a step that computes prompts has no time for them."""
-    rows = len(plan)
-    for at, work in enumerate(plan):
-        if work.sequence.is_background and not plan[0].sequence.is_background:
-            break  # the guesses would be verified in interactive streams' time
-        if guesses := drafts(work.sequence, rows):
-            tokens = [*work.tokens, *guesses]
-            plan[at] = Work(work.sequence, tokens, work.start, len(tokens))
-            rows += len(guesses)
+    """Add guesses to be verified; a step that computes prompts has no time for them.
+
+    llama.cpp computes only sequences of equally many tokens together, so all of them guess equally
+    far, or none does.
+    """
+    if plan[-1].sequence.is_background and not plan[0].sequence.is_background:
+        return  # the guesses would be verified in interactive streams' time
+    guesses: list[list[int]] = []
+    for work in plan:
+        if not (found := drafts(work.sequence, len(plan))):
+            return
+        guesses.append(found)
+    shared = min([len(found) for found in guesses])
+    for at, (work, found) in enumerate(zip(plan, guesses, strict=True)):
+        tokens = [*work.tokens, *found[:shared]]
+        plan[at] = Work(work.sequence, tokens, work.start, len(tokens))

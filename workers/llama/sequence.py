@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.llama.cells import Span
 from workers.llama.drafts import Drafter
 from workers.llama.voice import Voice
 
@@ -65,7 +64,7 @@ class Sequence:
     is_background: bool = False
     """Whether it gives way to interactive attempts."""
     domain: Hashable
-    """With whom it may share cells of the KV cache."""
+    """With whom it may share what is computed."""
     tokens: list[int]
     num_prompt: int
     num_initial: int
@@ -81,10 +80,8 @@ class Sequence:
     num_learnt: int = 0
     """Tokens that the drafter has been told of."""
     slot: int = NO_SLOT
-    """Its id in the KV cache, once it has one."""
+    """Its stream in the KV cache, while it has one."""
     num_computed: int = 0
-    end: Span = field(default_factory=Span)
-    """Its cells in the KV cache."""
     heirs: list[int] = field(default_factory=list)
     """Ended attempts whose tokens live on in this sequence."""
 

@@ -2,16 +2,12 @@
 
 from dataclasses import dataclass
 
+from workers.llama.drafts import MAX_ROWS
 from workers.llama.fit import Footprint, choose_context, footprint
 from workers.llama.gguf_header import Header
 
 SLOTS = 4
 """Sequences at a time: more make each of them slower without much more in total on a CPU."""
-MAX_SEQUENCES = 256
-"""llama.cpp's ``LLAMA_MAX_SEQ``."""
-SPARE_SEQUENCES, SPARE_PER_SLOT = 32, 4
-"""Sequences beyond the slots, for what is kept of ended ones and for further choices. Each costs
-a row of logits in memory, because llama.cpp has room for one per sequence."""
 LEAST_CONTEXT = 1024
 """Tokens per sequence below which memory does not push the context: chats would not fit."""
 
@@ -43,14 +39,13 @@ def choose_sizes(
     return next((c for c in choices if c.need.total <= free), choices[-1])
 
 
-def num_sequences(slots: int) -> int:
-    """Return how many sequences a context of so many slots tells apart."""
-    spare = max(SPARE_SEQUENCES, SPARE_PER_SLOT * slots)
-    return max(slots, min(slots + spare, MAX_SEQUENCES))
+def num_rows(slots: int) -> int:
+    """Return how many rows of logits a step may give: one a sequence, or those of drafts."""
+    return max(slots, MAX_ROWS)
 
 
 def _sizes(header: Header, slots: int, context: int, chunk: int) -> Sizes:
     batch = min(max(chunk, slots), context * slots)
-    rows = num_sequences(slots)
+    rows = num_rows(slots)
     need = footprint(header, context=context, slots=slots, batch=max(batch, rows), outputs=rows)
     return Sizes(slots=slots, context=context, batch=batch, need=need)

@@ -12,16 +12,17 @@ class Speculation:
         self._max_rows = max_rows
         self._budget = DraftBudget()
 
-    def draft(self, sequence: Sequence, rows: int) -> list[int]:
-        """Return tokens to be tried beyond the next one; ``rows``: those of the step so far."""
+    def draft(self, sequence: Sequence, streams: int) -> list[int]:
+        """Return tokens to be tried beyond the next one; ``streams``: who all try as many."""
         # A draft of n tokens that is right makes the sequence longer by n + 1.
-        room = min(self._max_rows - rows, sequence.max_length - len(sequence.tokens) - 1)
+        left = sequence.max_length - len(sequence.tokens) - 1
+        room = min(self._max_rows // streams - 1, left)
         if room <= 0:
             return []
         if sequence.constraint is not None and (forced := sequence.constraint.forced()):
             return forced[:room]
         drafter = sequence.drafter
-        if drafter is None or rows >= MAX_ROWS:
+        if drafter is None or 2 * streams > MAX_ROWS:
             return []
         # Only now: where many sequences run, nothing is ever drafted, and nothing need be learnt.
         for token in sequence.tokens[sequence.num_learnt :]:
@@ -29,7 +30,7 @@ class Speculation:
         sequence.num_learnt = len(sequence.tokens)
         if not (acceptance := drafter.acceptance):
             return []
-        return drafter.draft(min(room, self._budget.limit(rows, acceptance)))
+        return drafter.draft(min(room, self._budget.limit(streams, acceptance)))
 
     def note(self, rows: int, seconds: float) -> None:
         """Learn what a step without prompts costs."""
