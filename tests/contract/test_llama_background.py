@@ -32,12 +32,12 @@ class Spy:
         self.steps: list[set[int]] = []
         decode = decoder.decode
 
-        def seen(plan: Items[Work]) -> list[int]:
+        def seen(plan: Items[Work], idle: Items[int] = ()) -> list[int]:
             self.steps.append({work.sequence.attempt for work in plan})
             for work in plan:
                 if work.sequence.is_prefilling:
                     self.prefilled[work.sequence.attempt] += len(work.tokens)
-            return decode(plan)
+            return decode(plan, idle)
 
         monkeypatch.setattr(decoder, "decode", seen)
 

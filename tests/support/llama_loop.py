@@ -9,6 +9,7 @@ from tests.support.tiny_model import TinyShape
 from workers.llama.constraint import Constraints
 from workers.llama.context import ContextSettings, LlamaContext
 from workers.llama.dialect import Dialect
+from workers.llama.grain import GROUP, Grain
 from workers.llama.intake import Intake
 from workers.llama.loop import Loop
 from workers.llama.messages import Output, Submit
@@ -60,6 +61,7 @@ def make_loop(
         room=room,
         chunk=64,
         step_time=60.0,
+        grain=Grain(GROUP, context),
         # What is computed together changes the last bits: it must not depend on the machine.
         clock=lambda: next(ticks) / 1000,
     )

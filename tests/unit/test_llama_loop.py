@@ -71,7 +71,7 @@ class FakeDecoder:
         self.samplers.append(Alphabet())
         return self.samplers[-1]
 
-    def decode(self, plan: Sequence[Work]) -> list[int]:
+    def decode(self, plan: Sequence[Work], idle: Sequence[int] = ()) -> list[int]:
         self.plans.append([(work.sequence.attempt, len(work.tokens)) for work in plan])
         self.now += self.step_seconds + self.token_seconds * sum(len(w.tokens) for w in plan)
         ends = accumulate(len(work.tokens) for work in plan)

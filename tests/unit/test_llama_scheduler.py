@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from workers.llama.grain import GROUP, Grain
 from workers.llama.scheduler import schedule
 from workers.llama.sequence import Sequence, Work
 from workers.llama.voice import Voice
@@ -108,3 +109,25 @@ def test_all_guess_equally_far_or_none_does() -> None:
     assert shape(plan) == [(4, 3, 3), (6, 3, 3)]
     assert [list(work.tokens) for work in plan] == [[4, 1, 2], [6, 4, 5]]
     assert shape(schedule([decoding(5), decoding(9)], 64, some)) == [(4, 1, 1), (8, 1, 1)]
+
+
+def test_prompts_are_computed_in_groups_of_rows() -> None:
+    """A piece is whole groups; the prompt's last rows are filled up, and give the same logits."""
+    long = sequence(75)
+    grain = Grain(GROUP, 1000)
+    assert shape(schedule([decoding(), long], 64, grain=grain)) == [(4, 1, 1), (0, 60, 0)]
+    long.num_computed = 60
+    (work,) = schedule([long], 64, grain=grain)
+    assert (len(work.tokens), work.num_rows, work.padding) == (15, 1, 1)
+
+
+def test_a_lone_draft_is_filled_up() -> None:
+    """What would be left over of a group costs more than the group."""
+
+    def two(_sequence: Sequence, _streams: int) -> list[int]:
+        return [1, 2]
+
+    (work,) = schedule([decoding()], 64, two, Grain(GROUP, 1000))
+    assert (len(work.tokens), work.padding) == (3, 1)
+    (work,) = schedule([decoding(98)], 64, two, Grain(GROUP, 100))
+    assert (len(work.tokens), work.padding) == (3, 0)

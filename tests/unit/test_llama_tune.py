@@ -4,7 +4,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from workers.llama.tune import Bus, Threads, Trial, candidates, choose_threads, decide
+from workers.llama.grain import ANY_NUMBER, GROUP, Grain
+from workers.llama.tune import (
+    Bus,
+    Threads,
+    Trial,
+    candidates,
+    choose_grain,
+    choose_threads,
+    decide,
+)
 
 
 @dataclass
@@ -74,6 +83,21 @@ def test_a_slow_model_is_tried_no_longer_than_the_budget() -> None:
     model = FakeModel({1: 0.5, 2: 0.25})
     assert choose_threads(model, 2, 1.0, lambda: model.now) == Threads(single=1, batch=1)
     assert {single for single, _ in model.used} == {1}
+
+
+@dataclass
+class Grouped(FakeModel):
+    """Takes as long for each row left over as for a whole group."""
+
+    def try_out(self, tokens: int) -> None:
+        self.now += tokens // GROUP + tokens % GROUP
+
+
+def test_whether_rows_come_in_groups_is_tried() -> None:
+    """Where a row less makes a step longer they do, and where it makes it shorter they do not."""
+    grouped, plain = Grouped({}), FakeModel({1: 0.01})
+    assert choose_grain(grouped, 512, lambda: grouped.now) == Grain(GROUP, 512)
+    assert choose_grain(plain, 512, lambda: plain.now) == ANY_NUMBER
 
 
 def test_the_stand_in_notices_that_it_is_late() -> None:

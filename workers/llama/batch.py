@@ -31,32 +31,42 @@ class Batch:
         native.logits = self._outputs
         self.native = native
 
-    def fill(self, plan: Sequence[Work]) -> list[int]:
-        """Lay out a step; return for each work its first row of logits (-1: it has none)."""
-        if sum([len(work.tokens) for work in plan]) == len(plan):
-            return self._fill_singles(plan)
+    def fill(self, plan: Sequence[Work], idle: Sequence[int] = ()) -> list[int]:
+        """Lay out a step; return for each work its first row of logits (-1: it has none).
+
+        idle: empty streams that get a meaningless token each, where all others have one, too.
+        """
+        if sum([len(work.tokens) + work.padding for work in plan]) == len(plan):
+            return self._fill_singles(plan, idle)
         rows: list[int] = []
         end = 0
         for work in plan:
-            start, end = end, end + len(work.tokens)
-            count = end - start
-            first = end - work.num_rows
-            self._tokens[start:end] = list(work.tokens)
+            start, first = end, end + len(work.tokens) - work.num_rows
+            count = len(work.tokens) + work.padding
+            end += count
+            self._tokens[start:end] = [*work.tokens, *[work.tokens[-1]] * work.padding]
             self._positions[start:end] = list(range(work.start, work.start + count))
             self._owners[start:end] = [self._addresses[work.sequence.slot]] * count
-            flags: list[Any] = [0] * (first - start) + [1] * work.num_rows
-            self._outputs[start:end] = flags
+            # Of drafts the padding has logits, too: the output's weights are computed in groups.
+            last = work.padding if work.num_rows > 1 else 0
+            flags: list[Any] = [0] * (first - start) + [1] * (work.num_rows + last)
+            self._outputs[start:end] = flags + [0] * (work.padding - last)
             rows.append(first if work.num_rows else -1)
         self.native.n_tokens = end
         return rows
 
-    def _fill_singles(self, plan: Sequence[Work]) -> list[int]:
+    def _fill_singles(self, plan: Sequence[Work], idle: Sequence[int]) -> list[int]:
         """Lay out a step in which every sequence has one token, which is most of them."""
-        count = self.native.n_tokens = len(plan)
+        count = len(plan)
         addresses = self._addresses
         self._tokens[:count] = [work.tokens[0] for work in plan]
         self._positions[:count] = [work.start for work in plan]
         self._owners[:count] = [addresses[work.sequence.slot] for work in plan]
         flags: list[Any] = [work.num_rows for work in plan]
         self._outputs[:count] = flags
+        end = self.native.n_tokens = count + len(idle)
+        if idle:
+            self._tokens[count:end] = self._positions[count:end] = [0] * len(idle)
+            self._owners[count:end] = [addresses[slot] for slot in idle]
+            self._outputs[count:end] = [1] * len(idle)
         return list(range(count))

@@ -16,6 +16,7 @@ from workers.llama.dialect import Dialect
 from workers.llama.embedding_boot import TooLarge, boot_embedder
 from workers.llama.fit import room_for_prefixes, shortage
 from workers.llama.gguf_header import BadModelFile, Header
+from workers.llama.grain import ANY_NUMBER, Grain
 from workers.llama.intake import Intake
 from workers.llama.label import label
 from workers.llama.loop import Loop
@@ -28,7 +29,7 @@ from workers.llama.sampling import Defaults
 from workers.llama.sizes import Sizes, choose_sizes
 from workers.llama.steps import Steps
 from workers.llama.template import BadTemplate, ChatTemplate
-from workers.llama.tune import Threads, choose_threads
+from workers.llama.tune import Threads, choose_grain, choose_threads
 
 LEAST_TUNING = 0.5
 """Seconds that trying thread counts may take at least, however quickly the model was loaded."""
@@ -71,7 +72,8 @@ def _boot(options: Open, wanted: Callable[[float], bool]) -> tuple[Steps, Opened
     started = monotonic()
     decoder = LlamaContext(_context_settings(options, sizes, layers), wanted)
     threads = None if layers else _threads(options, decoder, monotonic() - started)
-    loop = _loop(options, header, sizes, decoder, room)
+    grain = ANY_NUMBER if layers else choose_grain(decoder, sizes.context)
+    loop = _loop(options, header, sizes, decoder, room=room, grain=grain)
     loop.warm_up()
     return loop, _opened(
         loop, sizes, f"{label(header)}, {_where(header, layers, threads)}", options
@@ -112,7 +114,15 @@ def _threads(options: Open, decoder: LlamaContext, load_seconds: float) -> Threa
     return choose_threads(decoder, usable_cores(), budget)
 
 
-def _loop(options: Open, header: Header, sizes: Sizes, decoder: LlamaContext, room: int) -> Loop:
+def _loop(
+    options: Open,
+    header: Header,
+    sizes: Sizes,
+    decoder: LlamaContext,
+    *,
+    room: int,
+    grain: Grain,
+) -> Loop:
     template = ChatTemplate(
         header.template, bos=decoder.bos, eos=decoder.eos, cpu_seconds=options.template_time
     )
@@ -133,6 +143,7 @@ def _loop(options: Open, header: Header, sizes: Sizes, decoder: LlamaContext, ro
         room=room,
         chunk=min(options.chunk, sizes.batch),
         step_time=options.step_time,
+        grain=grain,
     )
 
 

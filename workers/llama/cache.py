@@ -72,6 +72,13 @@ class KvCache:
         self.prefixes = Prefixes()
         self.evicted: list[int] = []
         self.reuse = Reuse.PART
+        self._leaving: list[tuple[Sequence, int]] = []
+        """Ended sequences, and the streams that still hold them."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that is to be kept is."""
+        return not self._leaving
 
     @property
     def num_free(self) -> int:
@@ -108,17 +115,31 @@ class KvCache:
         self._store.trim(sequence.slot, sequence.num_computed)
 
     def leave(self, sequence: Sequence, *, keep: bool) -> None:
-        """End a sequence; ``keep``: its tokens stay, as long as nobody needs the room."""
-        if not (keep and self._keep(sequence, sequence.num_computed)):
-            self.evicted += sequence.heirs
+        """End a sequence; ``keep``: its tokens stay, as long as nobody needs the room.
+
+        They are not moved before ``settle``, because somebody waits for the answer's end.
+        """
+        slot, sequence.slot = sequence.slot, NO_SLOT
+        if keep:
+            self._leaving.append((sequence, slot))
+            return
+        self.evicted += sequence.heirs
         sequence.heirs = []
-        self._store.forget(sequence.slot)
-        insort(self._free, sequence.slot)
-        sequence.slot = NO_SLOT
+        self._clear(slot)
+
+    def settle(self) -> None:
+        """Move what is kept of ended sequences out of the KV cache."""
+        for sequence, slot in self._leaving:
+            if self._keep(sequence, slot, sequence.num_computed) is None:
+                self.evicted += sequence.heirs
+            sequence.heirs = []
+            self._clear(slot)
+        self._leaving.clear()
 
     def pause(self, sequence: Sequence) -> None:
         """Take a sequence's place away; it goes on from what is then still kept of it."""
         self.leave(sequence, keep=True)
+        self.settle()
         sequence.num_computed = 0
 
     def discard(self, domain: Hashable) -> None:
@@ -148,17 +169,33 @@ class KvCache:
             last.slot = gap
             insort(placed, last, key=lambda sequence: sequence.slot)
 
+    def idle_beside(self, slots: Items[int], count: int) -> list[int]:
+        """Return so many empty streams before or after these neighbours, or none."""
+        first, last = slots[0], slots[-1]
+        if last - first >= len(slots):
+            return []
+        after = range(last + 1, last + 1 + count)
+        before = range(first - count, first)
+        for idle in (after, before):
+            if all(slot in self._free for slot in idle):
+                return [*idle]
+        return []
+
+    def _clear(self, slot: int) -> None:
+        self._store.forget(slot)
+        insort(self._free, slot)
+
     def _kept(self, match: Match) -> Kept | None:
         """Return the match among what is kept; what is being computed is kept first."""
         match match.holder:
             case Kept() as kept:
                 return kept
             case Sequence() as running:
-                return self._keep(running, match.length)
+                return self._keep(running, running.slot, match.length)
             case _:
                 return None
 
-    def _keep(self, sequence: Sequence, length: int) -> Kept | None:
+    def _keep(self, sequence: Sequence, slot: int, length: int) -> Kept | None:
         """Keep the first tokens of a sequence, once; return ``None`` if there is no room.
 
         What is a beginning of another lives on in that.
@@ -167,7 +204,7 @@ class KvCache:
         if not tokens or self.reuse is Reuse.NONE:
             return None
         kept = self.prefixes.that_begins_with(sequence.domain, tokens)
-        if kept is None and (end := self._saved(sequence, tokens)) is not None:
+        if kept is None and (end := self._saved(sequence.domain, slot, tokens)):
             kept = Kept(domain=sequence.domain, tokens=tokens, end=end, heirs=[])
             kept.gives_way = sequence.is_background
             self._cover(kept)
@@ -179,12 +216,12 @@ class KvCache:
             self.prefixes.keep(kept)
         return kept
 
-    def _saved(self, sequence: Sequence, tokens: list[int]) -> Span | None:
+    def _saved(self, domain: Hashable, slot: int, tokens: list[int]) -> Span | None:
         """Save what is not kept yet of a sequence, and return its end in the bank."""
         match = Match()
         if self.reuse is Reuse.PART:
-            match = best_match(sequence.domain, tokens, len(tokens), self.prefixes)
-        rows = self._store.save(sequence.slot, match.length, len(tokens))
+            match = best_match(domain, tokens, len(tokens), self.prefixes)
+        rows = self._store.save(slot, match.length, len(tokens))
         if rows is None or rows.nbytes > self.bank.capacity:
             return None
         parent = None

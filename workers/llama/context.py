@@ -22,6 +22,7 @@ from workers.llama.bank import Rows
 from workers.llama.batch import Batch
 from workers.llama.cache import Reuse
 from workers.llama.fit import padded
+from workers.llama.grain import GROUP
 from workers.llama.kv_rows import KvRows
 from workers.llama.sampling import Drawing
 from workers.llama.sequence import Work
@@ -35,6 +36,8 @@ LOG_DEBUG, LOG_ERROR = 1, 4
 GPU_KINDS = (1, 2)
 """``ggml_backend_dev_type``: a GPU with memory of its own, and one that shares the machine's."""
 PIECE_BYTES = 256
+SPARE_ROWS = 2 * GROUP
+"""Rows of a step beyond those asked for: its last piece and the padding of that."""
 SPECIAL_TOKENS = 8
 """Room for what tokenizers add: BOS, EOS, a leading blank."""
 
@@ -256,16 +259,22 @@ class LlamaContext:
         """Return a new sampler chain."""
         return Sampler(self._context, drawing, self.num_vocabulary, self._depth, self.ends)
 
-    def decode(self, plan: Sequence[Work]) -> list[int]:
+    def decode(self, plan: Sequence[Work], idle: Sequence[int] = ()) -> list[int]:
         """Compute one step; return for each work its first row of logits (-1: it has none).
 
-        Raises ``DecodeFailed``.
+        idle: empty streams that are computed along, and empty again afterwards. Raises
+        ``DecodeFailed``.
         """
-        rows = self._batch.fill(plan)
+        rows = self._batch.fill(plan, idle)
         code = llama.llama_decode(self._context, self._batch.native)
         if code:
             msg = f"llama_decode returned {code}"
             raise DecodeFailed(msg)
+        for slot in idle:
+            self.forget(slot)
+        for work in plan:
+            if work.padding:
+                self.trim(work.sequence.slot, work.start + len(work.tokens))
         return rows
 
     def use_threads(self, single: int, batch: int) -> None:
@@ -383,7 +392,8 @@ def _load(settings: ContextSettings, wanted: Callable[[float], bool], log: Log) 
 def _context_params(settings: ContextSettings, rows: int) -> Any:
     params = llama.llama_context_default_params()
     params.n_ctx = padded(settings.context) * settings.slots
-    params.n_batch = params.n_ubatch = max(settings.batch, rows)
+    longest = max(settings.batch, rows) + SPARE_ROWS
+    params.n_batch = params.n_ubatch = min(longest, params.n_ctx)
     params.n_seq_max = settings.slots
     params.n_outputs_max = rows
     params.n_threads = params.n_threads_batch = settings.threads

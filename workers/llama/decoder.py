@@ -42,8 +42,11 @@ class Decoder(Store, Protocol):
         """Return what can be done with what the cache holds of a sequence."""
         ...
 
-    def decode(self, plan: Items[Work]) -> list[int]:
-        """Compute a step; return for each work its first row of logits (-1: it has none)."""
+    def decode(self, plan: Items[Work], idle: Items[int] = ()) -> list[int]:
+        """Compute a step; return for each work its first row of logits (-1: it has none).
+
+        idle: empty streams that are computed along, for ``Grain``.
+        """
         ...
 
     def logits(self, row: int) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from workers.llama.calls import calls_of
 from workers.llama.chunking import ChunkSize
 from workers.llama.courtesy import Courtesy
 from workers.llama.decoder import Decoder
+from workers.llama.grain import ANY_NUMBER, Grain
 from workers.llama.intake import Intake
 from workers.llama.load import IDLE, Load, load_of
 from workers.llama.messages import Cancel, Output, Step, Submit
@@ -41,6 +42,7 @@ class Loop:
         room: int,
         chunk: int,
         step_time: float,
+        grain: Grain = ANY_NUMBER,
         clock: Clock = monotonic,
     ) -> None:
         """``room``: bytes for what is kept of ended sequences; the rest as in ``LlamaSettings``."""
@@ -49,6 +51,7 @@ class Loop:
         self._slots = slots
         self._capacity = slots * context
         self._max_chunk = chunk
+        self._grain = grain
         self._clock = clock
         self.cache = KvCache(decoder, streams=slots, room=room)
         self._admission = Admission(self.cache)
@@ -65,8 +68,8 @@ class Loop:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to compute and nothing to report."""
-        return not self._attempts and not self._has_news
+        """Whether there is nothing to compute, to report or to keep."""
+        return not self._attempts and not self._has_news and self.cache.is_settled
 
     def handle(self, message: Submit | Cancel) -> None:
         """Take an order; its effect shows in the next step, which it causes in any case."""
@@ -79,13 +82,14 @@ class Loop:
 
     def step(self) -> Step:
         """Compute one step and report what became of every attempt."""
+        self.cache.settle()
         self._expire()
         if self._admission.waiting:
             self._admission.admit()
         self.cache.compact(self._admission.running)
         running, tokens = self._courtesy.select(self._admission.running, self._clock())
         drafts = self._speculation.draft if self.can_draft else no_drafts
-        plan = schedule(running, tokens, drafts)
+        plan = schedule(running, tokens, drafts, self._grain)
         load = load_of(plan)
         if plan:
             self._compute(plan, load)
@@ -138,6 +142,8 @@ class Loop:
             start += count
         self.cache.reuse = self._decoder.examine(0, start)
         self.can_draft = self._decoder.trim(0, start - 1)
+        if not self.can_draft:
+            self._grain = ANY_NUMBER
         self._decoder.forget(0)
         sampler.close()
 
@@ -190,8 +196,10 @@ class Loop:
         A work is passed over if another choice of its attempt has failed in this step.
         """
         plan = [work for work in plan if work.sequence.slot != NO_SLOT]
+        if not plan:
+            return 0
         accepted = 0
-        for work, row in zip(plan, self._decoder.decode(plan) if plan else (), strict=True):
+        for work, row in zip(plan, self._decoder.decode(plan, self._idle(plan)), strict=True):
             if work.sequence.slot == NO_SLOT:
                 continue
             self.cache.grow(work.sequence, len(work.tokens))
@@ -199,6 +207,13 @@ class Loop:
                 self._note_wait(work.sequence)
                 accepted += self._try(work, row)
         return accepted
+
+    def _idle(self, plan: Items[Work]) -> Items[int]:
+        """Return empty streams to compute along with running ones that lack rows of a group."""
+        missing = 0 if plan[0].sequence.is_prefilling else self._grain.missing(len(plan))
+        if not missing or any(len(work.tokens) > 1 for work in plan):
+            return ()
+        return self.cache.idle_beside([work.sequence.slot for work in plan], missing)
 
     def _note_wait(self, sequence: Sequence) -> None:
         """Take note of an interactive attempt that is about to get its first token."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from workers.llama.grain import ANY_NUMBER, Grain
 from workers.llama.sequence import Sequence, Work
 
 Drafts = Callable[[Sequence, int], list[int]]
@@ -13,7 +14,12 @@ def no_drafts(_sequence: Sequence, _streams: int) -> list[int]:
     return []
 
 
-def schedule(sequences: Iterable[Sequence], chunk: int, drafts: Drafts = no_drafts) -> list[Work]:
+def schedule(
+    sequences: Iterable[Sequence],
+    chunk: int,
+    drafts: Drafts = no_drafts,
+    grain: Grain = ANY_NUMBER,
+) -> list[Work]:
     """Return the work of one step.
 
     Every decoding sequence gets its token, whatever the prompts want; ``chunk`` bounds the step as
@@ -29,24 +35,28 @@ def schedule(sequences: Iterable[Sequence], chunk: int, drafts: Drafts = no_draf
         else:
             waiting.append(sequence)
     if waiting:
-        _fill(plan, waiting, max(1, chunk - len(plan)))
+        _fill(plan, waiting, max(1, chunk - len(plan)), grain)
     elif plan:
-        _speculate(plan, drafts)
+        _speculate(plan, drafts, grain)
     return plan
 
 
-def _fill(plan: list[Work], waiting: list[Sequence], room: int) -> None:
+def _fill(plan: list[Work], waiting: list[Sequence], room: int, grain: Grain) -> None:
     for sequence in waiting:
-        if room == 0:
+        if room <= 0:
             break
-        count = min(room, sequence.num_pending)
+        if sequence.num_pending <= room:
+            count = sequence.num_pending
+            padding = grain.missing(count, len(sequence.tokens))
+        else:
+            count, padding = min(grain.whole(room), sequence.num_pending), 0
         start = sequence.num_computed
         tokens = sequence.tokens[start : start + count]
-        plan.append(Work(sequence, tokens, start, int(count == sequence.num_pending)))
-        room -= count
+        plan.append(Work(sequence, tokens, start, int(count == sequence.num_pending), padding))
+        room -= count + padding
 
 
-def _speculate(plan: list[Work], drafts: Drafts) -> None:
+def _speculate(plan: list[Work], drafts: Drafts, grain: Grain) -> None:
     """Add guesses to be verified; a step that computes prompts has no time for them.
 
     llama.cpp computes only sequences of equally many tokens together, so all of them guess equally
@@ -60,6 +70,10 @@ def _speculate(plan: list[Work], drafts: Drafts) -> None:
             return
         guesses.append(found)
     shared = min([len(found) for found in guesses])
+    # One sequence can be padded by itself; several together come in groups or they do not.
+    padding = 0
+    if len(plan) == 1:
+        padding = grain.missing(1 + shared, len(plan[0].sequence.tokens) + shared)
     for at, (work, found) in enumerate(zip(plan, guesses, strict=True)):
         tokens = [*work.tokens, *found[:shared]]
-        plan[at] = Work(work.sequence, tokens, work.start, len(tokens))
+        plan[at] = Work(work.sequence, tokens, work.start, len(tokens), padding)

@@ -116,3 +116,5 @@ class Work(msgspec.Struct, frozen=True, gc=False):
     num_rows: int = 0
     """How many of the last tokens give logits: none in the middle of a prompt, one at its end, and
     one more for every draft token."""
+    padding: int = 0
+    """Meaningless tokens that are computed after them and forgotten."""

@@ -13,6 +13,7 @@ from statistics import median, quantiles
 from typing import Protocol, Self
 
 from mesh.clock import Clock, monotonic
+from workers.llama.grain import ANY_NUMBER, GROUP, Grain
 
 CHUNK = 64
 """Tokens of the prompt that is measured."""
@@ -103,6 +104,12 @@ def choose_threads(model: Model, cores: int, budget: float, clock: Clock = monot
     chosen = decide(trials, cores)
     model.use_threads(chosen.single, chosen.batch)
     return chosen
+
+
+def choose_grain(model: Model, depth: int, clock: Clock = monotonic) -> Grain:
+    """Return whether rows should come in groups, by trying a whole one and one that lacks a row."""
+    whole, less = _time(model, GROUP, clock), _time(model, GROUP - 1, clock)
+    return Grain(GROUP, depth) if whole < less else ANY_NUMBER
 
 
 def candidates(cores: int) -> list[int]:

@@ -1,0 +1,54 @@
+"""How many rows a step should have."""
+
+from tests.unit.test_llama_admission import Memory
+from workers.llama.cache import KvCache
+from workers.llama.grain import ANY_NUMBER, GROUP, Grain
+
+GRAIN = Grain(GROUP, 100)
+
+
+def test_rows_are_added_where_that_is_cheaper() -> None:
+    """As measured: a group costs less than three rows left over, and in long steps than one."""
+    added = {rows: GRAIN.missing(rows) for rows in range(1, 22)}
+    assert {rows: count for rows, count in added.items() if count} == {
+        3: 1,
+        6: 2,
+        7: 1,
+        10: 2,
+        11: 1,
+        14: 2,
+        15: 1,
+        17: 3,
+        18: 2,
+        19: 1,
+        21: 3,
+    }
+
+
+def test_no_sequence_becomes_longer_than_it_may() -> None:
+    """Padding is computed, and so needs room in the cache."""
+    assert GRAIN.missing(7, 99) == 1
+    assert GRAIN.missing(7, 100) == 0
+
+
+def test_where_the_number_does_not_matter_nothing_is_added() -> None:
+    """A GPU computes three rows as it computes four."""
+    assert not any(ANY_NUMBER.missing(rows) for rows in range(100))
+    assert [ANY_NUMBER.whole(rows) for rows in (1, 7)] == [1, 7]
+
+
+def test_pieces_of_prompts_are_whole_groups() -> None:
+    """The last rows of a piece belong to the next one; a piece has one group at least."""
+    assert [GRAIN.whole(rows) for rows in (1, 4, 7, 64, 67)] == [4, 4, 4, 64, 64]
+
+
+def test_only_empty_neighbours_are_computed_along() -> None:
+    """They follow the running ones or come before them, all that are missing or none."""
+    cache = KvCache(Memory(), streams=8, room=0)
+    for slot in (0, 4):
+        cache._free.remove(slot)
+    assert cache.idle_beside([1, 2, 3], 1) == []
+    assert cache.idle_beside([2, 3], 1) == [1]
+    assert cache.idle_beside([5], 2) == [6, 7]
+    assert cache.idle_beside([5, 6], 2) == []
+    assert cache.idle_beside([5, 7], 1) == []
