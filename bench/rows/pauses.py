@@ -18,6 +18,8 @@ from workers.llama.engine import LlamaEngine
 STREAMS = 4
 PROMPT = 2000
 """Words of the long prompt, each a token."""
+END = 256
+"""Words at its end, where each token looks back on all others and a chunk takes longest."""
 BEFORE = 24
 """Tokens each stream gets before the prompt comes."""
 LONG_ENOUGH = 200
@@ -28,7 +30,7 @@ class Pause(Message, frozen=True, kw_only=True):
     """One arrival of a long prompt; seconds.
 
     usual: median time between tokens before. longest: of any stream, while the prompt was computed.
-    steps: tokens that a stream got meanwhile. chunk: what one step's part of the prompt takes
+    steps: tokens that a stream got meanwhile. chunk: what one step's part of the prompt's end takes
     without any stream. first_token: of the long prompt.
     """
 
@@ -66,9 +68,7 @@ def measure(shop: Workshop, seconds: float, rounds: int) -> Row:
 async def _rounds(shop: Workshop, rounds: int) -> list[Pause]:
     model = benchmark_model(shop.cache / "models")
     async with running_engine(model, slots=STREAMS + 1, context=4096) as engine:
-        for seed in range(2):  # the engine learns what steps cost here
-            alone = await compute(engine, request(words.prompt(PROMPT, 50 + seed), 2))
-        each = alone.first_token / alone.usage.prompt_tokens
+        each = await _token_at_the_end(engine)
         pauses = []
         for number in range(rounds):
             shop.say(f"round {number + 1}")
@@ -76,8 +76,18 @@ async def _rounds(shop: Workshop, rounds: int) -> list[Pause]:
         return pauses
 
 
+async def _token_at_the_end(engine: LlamaEngine) -> float:
+    """Return the seconds that each of the last tokens takes; the engine learns, too, what it is."""
+    times: dict[int, list[float]] = {PROMPT: [], PROMPT - END: []}
+    for seed in range(3):
+        for length, seen in times.items():
+            alone = await compute(engine, request(words.prompt(length, 50 + seed), 2))
+            seen.append(alone.first_token)
+    return (median(times[PROMPT]) - median(times[PROMPT - END])) / END
+
+
 async def _pause(engine: LlamaEngine, number: int, prompt_token: float) -> Pause:
-    """``prompt_token``: seconds a token of a prompt takes when nothing else runs."""
+    """``prompt_token``: seconds a token of the prompt's end takes when nothing else runs."""
     streams: list[Output] = []
     running = anyio.Event()
 

@@ -34,12 +34,16 @@ def test_no_sequence_becomes_longer_than_it_may() -> None:
 def test_where_the_number_does_not_matter_nothing_is_added() -> None:
     """A GPU computes three rows as it computes four."""
     assert not any(ANY_NUMBER.missing(rows) for rows in range(100))
-    assert [ANY_NUMBER.whole(rows) for rows in (1, 7)] == [1, 7]
+    assert [ANY_NUMBER.piece(100, room) for room in (1, 7)] == [1, 7]
 
 
-def test_pieces_of_prompts_are_whole_groups() -> None:
-    """The last rows of a piece belong to the next one; a piece has one group at least."""
-    assert [GRAIN.whole(rows) for rows in (1, 4, 7, 64, 67)] == [4, 4, 4, 64, 64]
+def test_a_prompts_odd_rows_are_computed_first() -> None:
+    """What is left after a piece is whole tiles; a piece is never empty."""
+    assert GRAIN.piece(2016, 64) == 32
+    assert GRAIN.piece(2048, 64) == 64
+    assert GRAIN.piece(2048, 250) == 192
+    assert GRAIN.piece(2017, 250) == 225
+    assert [GRAIN.piece(70, room) for room in (3, 5, 8, 69)] == [4, 4, 6, 6]
 
 
 def test_only_empty_neighbours_are_computed_along() -> None:

@@ -112,13 +112,13 @@ def test_all_guess_equally_far_or_none_does() -> None:
 
 
 def test_prompts_are_computed_in_groups_of_rows() -> None:
-    """A piece is whole groups; the prompt's last rows are filled up, and give the same logits."""
+    """The odd rows come first, and what they lack of a group is filled up."""
     long = sequence(75)
     grain = Grain(GROUP, 1000)
-    assert shape(schedule([decoding(), long], 64, grain=grain)) == [(4, 1, 1), (0, 60, 0)]
-    long.num_computed = 60
-    (work,) = schedule([long], 64, grain=grain)
-    assert (len(work.tokens), work.num_rows, work.padding) == (15, 1, 1)
+    (_, work) = schedule([decoding(), long], 66, grain=grain)
+    assert (len(work.tokens), work.num_rows, work.padding) == (11, 0, 1)
+    long.num_computed = 11
+    assert shape(schedule([long], 64, grain=grain)) == [(11, 64, 1)]
 
 
 def test_a_lone_draft_is_filled_up() -> None:

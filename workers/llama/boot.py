@@ -17,6 +17,7 @@ from workers.llama.embedding_boot import TooLarge, boot_embedder
 from workers.llama.fit import room_for_prefixes, shortage
 from workers.llama.gguf_header import BadModelFile, Header
 from workers.llama.grain import ANY_NUMBER, Grain
+from workers.llama.heap import reserve
 from workers.llama.intake import Intake
 from workers.llama.label import label
 from workers.llama.loop import Loop
@@ -74,6 +75,7 @@ def _boot(options: Open, wanted: Callable[[float], bool]) -> tuple[Steps, Opened
     threads = None if layers else _threads(options, decoder, monotonic() - started)
     grain = ANY_NUMBER if layers else choose_grain(decoder, sizes.context)
     loop = _loop(options, header, sizes, decoder, room=room, grain=grain)
+    reserve(room)
     loop.warm_up()
     return loop, _opened(
         loop, sizes, f"{label(header)}, {_where(header, layers, threads)}", options

@@ -7,12 +7,11 @@ cost what the streams' own rows cost: twice the usual gap between tokens.
 
 import math
 
+from workers.llama.grain import TILE
 from workers.llama.rates import DECAY
 
-FLOOR = 64
-"""Prompt tokens that are always worth a step. On a CPU llama.cpp computes attention in tiles of so
-many rows (ggml's ``GGML_FA_TILE_Q``), and row by row below: each row then takes 1.6 times as long
-(measured, at a thousand tokens of context)."""
+FLOOR = TILE
+"""Prompt tokens that are always worth a step: below a tile each takes much longer."""
 OUTLIER = 3.0
 """How many times the expected time a step is believed: beyond, something else had the cores."""
 LEAST_SHARE = 0.25

@@ -45,12 +45,10 @@ def _fill(plan: list[Work], waiting: list[Sequence], room: int, grain: Grain) ->
     for sequence in waiting:
         if room <= 0:
             break
-        if sequence.num_pending <= room:
-            count = sequence.num_pending
-            padding = grain.missing(count, len(sequence.tokens))
-        else:
-            count, padding = min(grain.whole(room), sequence.num_pending), 0
-        start = sequence.num_computed
+        start, count = sequence.num_computed, sequence.num_pending
+        if count > room:
+            count = min(count, grain.piece(count, room))
+        padding = grain.missing(count, start + count)
         tokens = sequence.tokens[start : start + count]
         plan.append(Work(sequence, tokens, start, int(count == sequence.num_pending), padding))
         room -= count + padding
