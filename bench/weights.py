@@ -21,7 +21,7 @@ from bench import words
 
 Weights = NDArray[np.float32]
 
-VERSION = 3
+VERSION = 4
 """Of what is written: a cached file of another version is not used."""
 VOCABULARY = 32_000
 Q4_0 = gguf.GGMLQuantizationType.Q4_0
@@ -114,7 +114,8 @@ def _add_vocabulary(writer: gguf.GGUFWriter) -> dict[str, int]:
     """Add the tokens and merges; return the number of each token."""
     plain, spaced = words.words(), [words.SPACE + word for word in words.words()]
     letters = [_letter(byte) for byte in range(256)]
-    known = [*letters, *words.SPECIAL, *words.syllables(), *plain, *spaced]
+    roles = [merge.replace(" ", "") for merge in words.ROLE_MERGES]
+    known = [*letters, *words.SPECIAL, *words.syllables(), *plain, *spaced, *roles]
     unused = [f"<unused{number}>" for number in range(VOCABULARY - len(known))]
     kinds = {**dict.fromkeys(words.SPECIAL, gguf.TokenType.CONTROL)}
     kinds |= dict.fromkeys(unused, gguf.TokenType.UNUSED)
@@ -128,6 +129,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter) -> dict[str, int]:
             *(" ".join(syllable) for syllable in words.syllables()),
             *(f"{word[:2]} {word[2:]}" for word in plain),
             *(f"{words.SPACE} {word}" for word in plain),
+            *words.ROLE_MERGES,
         ]
     )
     writer.add_bos_token_id(tokens.index(words.SPECIAL[0]))

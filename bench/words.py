@@ -12,6 +12,12 @@ from itertools import product
 SPACE = "\u0120"
 """How byte-level BPE vocabularies write a leading space."""
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+ROLE_MERGES = (
+    *("u se", "use r"),
+    *("s y", "sy s", "sys te", "syste m"),
+    *("a s", "as si", "assi s", "assis ta", "assista n", "assistan t"),
+)
+"""How the names of roles become one token each, as they are in the vocabularies of real models."""
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
