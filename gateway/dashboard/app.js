@@ -171,7 +171,7 @@ function showFailures(failures) {
     return element("li", {},
       element("time", { dateTime: at.toISOString(), textContent: at.toLocaleTimeString("en-GB") }),
       element("code", { textContent: failure.code }),
-      element("span", { textContent: failure.model === "other" ? "a model nobody has" : failure.model }));
+      element("span", { textContent: failure.model === "other" ? "no known model" : failure.model }));
   }));
 }
 

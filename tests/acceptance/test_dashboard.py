@@ -244,3 +244,18 @@ async def test_a_browser_never_scrolls_sideways(tmp_path: Path) -> None:
         for width in (1280, 900, 420):
             await page.size(width, 800)
             assert (width, await page.evaluate(overhang)) == (width, 0)
+
+
+@needs_chromium
+async def test_a_phone_shows_the_switches_beside_the_name(tmp_path: Path) -> None:
+    """On a narrow window the version goes below, not the buttons."""
+    async with (
+        running_mesh(tmp_path / "mesh") as mesh,
+        browser_page(tmp_path / "profile") as page,
+    ):
+        await page.size(420, 800)
+        await page.open(mesh.url + "/")
+        await page.until(f"{text_of('#about')} !== ''")
+        above = "(one, other) => document.querySelector(one).getBoundingClientRect().bottom <= "
+        above += "document.querySelector(other).getBoundingClientRect().top"
+        assert await page.evaluate(f"({above})('.tools', '#about')")

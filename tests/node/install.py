@@ -18,6 +18,11 @@ from bench.peers import environment
 HERE: Final = Path(__file__).parent
 OLDEST: Final = 22
 """Major version that the client asks for."""
+CLEAN_INSTALL: Final = (
+    "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1",
+    "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=1000",
+)  # fmt: skip
+"""What npm is asked for; it would try for minutes where there is no registry."""
 PATIENCE: Final = 120.0
 """Seconds for npm."""
 
@@ -82,7 +87,7 @@ def _fill(home: Path, node: Node) -> None:
     fresh.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, fresh)
-    command = [*node.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
+    command = [*node.npm, *CLEAN_INSTALL]
     try:
         npm = subprocess.run(
             command, cwd=fresh, capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -90,5 +95,5 @@ def _fill(home: Path, node: Node) -> None:
     except subprocess.TimeoutExpired:
         raise NodeUnavailable(f"npm took more than {PATIENCE:g} s") from None
     if npm.returncode != 0:
-        raise NodeUnavailable(f"npm cannot install openai: {npm.stderr.strip()[-500:]}")
+        raise NodeUnavailable(f"npm cannot install openai: {npm.stderr.strip()[:300]}")
     fresh.rename(home)  # last, so that a half-installed one is never used
