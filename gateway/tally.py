@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.outcome import OWN_DOING, Ended
+from gateway.outcome import OK, OWN_DOING, Ended
 from gateway.prices import Prices
 from schemas.dashboard import FailureView, FlowView
 from schemas.fleet import Tier
@@ -62,7 +62,8 @@ class Tally:
             failure = FailureView(at=self.wall_clock(), code=ended.outcome, model=model)
             self.failures.appendleft(failure)
         if ended.tier is None:
-            self.refused += 1
+            # What goes on in the background is counted again when that ends.
+            self.refused += ended.outcome != OK
             return
         flow = self.flows[ended.tier]
         flow.requests += 1

@@ -240,6 +240,27 @@ test("a response is streamed, and its helper gathers it", async () => {
   assert.equal(types.at(-1), "response.completed");
 });
 
+test("a response in the background is left and taken up again", async () => {
+  const asked = { model: "spark", input: QUESTION, background: true, stream: true };
+  const events = [];
+  for await (const event of await client.responses.create(asked)) {
+    events.push(event);
+    if (events.length === 3) break;
+  }
+  const rest = await client.responses.retrieve(events[0].response.id, {
+    stream: true,
+    starting_after: events.at(-1).sequence_number,
+  });
+  events.push(...(await all(rest)));
+
+  assert.deepEqual(
+    events.map((event) => event.sequence_number),
+    [...events.keys()],
+  );
+  assert.equal(events.at(-1).type, "response.completed");
+  assert.equal(events.at(-1).response.output[0].content[0].text, SAID);
+});
+
 test("a structured response is parsed", async () => {
   const response = await client.responses.parse({
     model: "spark",

@@ -99,6 +99,7 @@ def test_requests_are_summed_by_tier_and_reason(tally: Tally) -> None:
     tally.count(ended(route=Route(Tier.EDGE, "w"), usage=usage), "m")
     tally.count(ended(route=Route(Tier.CLOUD, "c", "wait"), usage=usage), "m")
     tally.count(ended("queue_full"), "m")
+    tally.count(ended("ok"), "m")  # goes on in the background
     edge = tally.flows[Tier.EDGE].view(1.26)
     assert (edge.requests, edge.usd, edge.cached_tokens) == (1, 6.0, 9)
     assert edge.tokens_per_second == 1.3
