@@ -50,9 +50,9 @@ class KeyOptions:
     expires_days: PositiveFloat | None = None
     """Days until it expires; default: never."""
     requests_per_minute: PositiveInt | None = None
-    """Requests per minute on each gateway; default: no limit."""
+    """Requests per minute, over all gateways; default: no limit."""
     tokens_per_minute: PositiveInt | None = None
-    """Tokens per minute on each gateway, prompt and answer together; default: no limit."""
+    """Tokens per minute over all gateways, prompt and answer together; default: no limit."""
     cloud_usd_per_day: NonNegativeFloat | None = None
     """US dollars per UTC day in the cloud, over all gateways; 0: none; default: no limit."""
 

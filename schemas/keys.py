@@ -25,6 +25,26 @@ class KeyRecord(Message, frozen=True, kw_only=True):
     cloud_usd_per_day: float | None = None
 
 
+class KeyUse(Message, frozen=True, kw_only=True):
+    """What a key has used at one gateway since that gateway last told, and the key's limits.
+
+    tokens: below zero where more was set aside before than was used.
+    """
+
+    key: str
+    requests: int = 0
+    tokens: int = 0
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+class UsageNews(Message, frozen=True, kw_only=True):
+    """What one gateway tells the others; ``gateway`` is a name that it made up at its start."""
+
+    gateway: str
+    uses: tuple[KeyUse, ...]
+
+
 class Spent(Message, frozen=True, kw_only=True):
     """What a key has taken of one UTC day's cloud budget, reservations included.
 
