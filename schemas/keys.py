@@ -10,6 +10,7 @@ class KeyRecord(Message, frozen=True, kw_only=True):
     digest: SHA-256 of the key, in hexadecimal. created, expires: seconds since the epoch, ``None``
     for never. policy: the widest its requests may ask for. models: the only ones it may use, empty
     for all. requests_per_minute, tokens_per_minute, cloud_usd_per_day: ``None`` for no limit.
+    operator: whether its holder sees all tenants' totals and failures on the dashboard.
     """
 
     id: str
@@ -23,6 +24,7 @@ class KeyRecord(Message, frozen=True, kw_only=True):
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     cloud_usd_per_day: float | None = None
+    operator: bool = False
 
 
 class KeyUse(Message, frozen=True, kw_only=True):

@@ -46,7 +46,7 @@ function lasted(seconds) {
 
 function onSnapshot(now) {
   onState("live");
-  write("about", `version ${now.version} · up ${lasted(now.uptime)}`);
+  write("about", [`version ${now.version}`, `up ${lasted(now.uptime)}`, ...(now.tenant ? [`tenant ${now.tenant}`] : [])].join(" · "));
   showOutput(now);
   showSlots(now);
   showMoney(now);
