@@ -1,6 +1,7 @@
 """Which models a caller's requests may get to, and in which tiers. Pure."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.auth import Caller
 from gateway.headers import limit_policy
@@ -18,7 +19,7 @@ class Reach:
 
     @classmethod
     def of(cls, caller: Caller, widest: Policy) -> "Reach":
-        """Return a caller's at a gateway of a policy; raises ``Forbidden`` if it has no tier left."""
+        """Return a caller's at a gateway of a policy; raises ``Forbidden`` if no tier is left."""
         match limit_policy(caller.policy, widest):
             case Policy.EDGE_ONLY:
                 tiers = frozenset({Tier.EDGE})
@@ -37,3 +38,6 @@ class Reach:
         return (model.edge and self.covers(Tier.EDGE, model.name)) or (
             model.cloud and self.covers(Tier.CLOUD, model.name)
         )
+
+
+ANYWHERE: Final = Reach()

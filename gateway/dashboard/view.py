@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gateway.auth import Caller
-from gateway.reach import Reach
+from gateway.reach import ANYWHERE, Reach
 from schemas.inference import Policy
 
 
@@ -12,11 +12,11 @@ class View:
     """A tenant's part of the mesh; without a tenant, all of it."""
 
     tenant: str | None = None
-    reach: Reach = Reach()
+    reach: Reach = ANYWHERE
 
     @classmethod
     def of(cls, caller: Caller, widest: Policy) -> "View":
-        """Return what a caller may see at a gateway; raises ``Forbidden``, as its requests would."""
+        """Return what a caller may see at a gateway; raises ``Forbidden`` as its requests do."""
         if caller.operator:
             return cls()
         return cls(tenant=caller.tenant, reach=Reach.of(caller, widest))
