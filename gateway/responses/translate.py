@@ -37,9 +37,13 @@ NAMES: Final[Mapping[str, str]] = MappingProxyType(
 
 def check(body: ResponsesRequest) -> None:
     """Raise ``InvalidRequest`` or ``Unsupported`` for fields that cannot be honoured."""
-    for param in ("conversation", "prompt"):
-        if getattr(body, param) is not None:
-            raise Unsupported(f"'{param}' names something that only OpenAI keeps.", param=param)
+    if body.conversation is not None:
+        raise Unsupported(
+            "Conversations are not kept here: continue a response with 'previous_response_id'.",
+            param="conversation",
+        )
+    if body.prompt is not None:
+        raise Unsupported("Prompts are not kept here: send 'instructions'.", param="prompt")
     if body.input is None or not body.input:
         raise InvalidRequest("The field 'input' is missing.", param="input")
     if body.background and body.store is False:

@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from gateway.auth import ApiKey
 from gateway.responses import event_log, follower, lease
 from gateway.responses.archive import key
 from gateway.responses.composer import Composer
@@ -55,9 +56,9 @@ async def two_gateways(
         yield agent, first, second
 
 
-async def begin(gateway: Sharer) -> Any:
+async def begin(client: openai.AsyncOpenAI) -> Any:
     """Ask for a response in the background, and for its events."""
-    return await gateway.client.responses.create(
+    return await client.responses.create(
         model="scripted", input="count", background=True, stream=True
     )
 
@@ -69,10 +70,12 @@ async def take(stream: Any, count: int) -> list[Any]:
     return events
 
 
-async def resume(gateway: Sharer, response_id: str, after: int | None = None) -> list[Any]:
+async def resume(
+    client: openai.AsyncOpenAI, response_id: str, after: int | None = None
+) -> list[Any]:
     """Read the events after one, to the end."""
     fields: Any = {} if after is None else {"starting_after": after}
-    stream = await gateway.client.responses.retrieve(response_id, stream=True, **fields)
+    stream = await client.responses.retrieve(response_id, stream=True, **fields)
     return [event async for event in stream]
 
 
@@ -87,7 +90,7 @@ def text_of(events: list[Any]) -> str:
 async def test_a_response_in_the_background_is_streamed(tmp_path: Path) -> None:
     """Its events come at once, without a gap, and it is stored before the last of them."""
     async with two_gateways(tmp_path) as (_, first, _second):
-        events = [event async for event in await begin(first)]
+        events = [event async for event in await begin(first.client)]
         kept = await first.client.responses.retrieve(events[0].response.id)
 
     assert [event.type for event in events[:2]] == ["response.created", "response.in_progress"]
@@ -101,10 +104,11 @@ async def test_a_response_in_the_background_is_streamed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("returns_to", [0, 1], ids=["the same gateway", "another gateway"])
 async def test_a_stream_is_taken_up_again_while_it_runs(tmp_path: Path, returns_to: int) -> None:
     """A client that was cut off misses nothing and gets nothing twice, wherever it comes back."""
-    async with two_gateways(tmp_path) as (agent, *gateways):
-        left = await take(await begin(gateways[0]), 6)
-        assert agent.running == 1
-        rest = await resume(gateways[returns_to], left[0].response.id, left[-1].sequence_number)
+    async with two_gateways(tmp_path) as (_, *gateways):
+        left = await take(await begin(gateways[0].client), 6)
+        rest = await resume(
+            gateways[returns_to].client, left[0].response.id, left[-1].sequence_number
+        )
 
     assert numbers(left + rest) == list(range(len(left + rest)))
     assert text_of(left + rest) == TEXT
@@ -114,19 +118,35 @@ async def test_a_stream_is_taken_up_again_while_it_runs(tmp_path: Path, returns_
 async def test_a_stream_is_read_again_after_its_end(tmp_path: Path) -> None:
     """Every gateway tells the same events, from the beginning or from any other."""
     async with two_gateways(tmp_path) as (_, first, second):
-        events = [event async for event in await begin(first)]
+        events = [event async for event in await begin(first.client)]
         response_id = events[0].response.id
 
-        assert await resume(first, response_id) == events
-        assert await resume(second, response_id, 4) == events[5:]
-        assert await resume(second, response_id, events[-1].sequence_number) == []
+        assert await resume(first.client, response_id) == events
+        assert await resume(second.client, response_id, 4) == events[5:]
+        assert await resume(second.client, response_id, events[-1].sequence_number) == []
+
+
+async def test_a_stream_of_another_tenant_does_not_exist(tmp_path: Path) -> None:
+    """Whoever learns an id can do nothing with it."""
+    keys = (ApiKey.parse("acme=sk-a"), ApiKey.parse("zeta=sk-z"))
+    settings = GatewaySettings(drain_timeout=0.2, keys=keys)
+    async with (
+        broker_with_buckets(tmp_path) as broker,
+        scripted_worker(broker, settings=STEADY),
+        sharer_at(broker, "scripted", settings=settings) as gateway,
+    ):
+        acme, zeta = (gateway.client.with_options(api_key=key) for key in ("sk-a", "sk-z"))
+        begun, *_ = await take(await begin(acme), 2)
+        with pytest.raises(openai.NotFoundError):
+            await resume(zeta, begun.response.id)
+        assert text_of(await resume(acme, begun.response.id)) == TEXT
 
 
 @pytest.mark.parametrize("ending", ["cancel", "delete"])
 async def test_a_stream_that_is_ended_elsewhere_says_so(tmp_path: Path, ending: str) -> None:
     """Whoever reads it here learns of the end that another gateway was asked for."""
     async with two_gateways(tmp_path, ENDLESS) as (agent, first, second):
-        stream = await begin(first)
+        stream = await begin(first.client)
         begun = await anext(stream)
         await getattr(second.client.responses, ending)(begun.response.id)
         *_, last = [event async for event in stream]
@@ -139,7 +159,7 @@ async def test_a_stream_that_is_ended_elsewhere_says_so(tmp_path: Path, ending: 
 async def test_nothing_is_left_of_a_deleted_stream(tmp_path: Path) -> None:
     """Its events go with the response, also those that were still being written."""
     async with two_gateways(tmp_path, ENDLESS) as (agent, first, second):
-        (begun,) = await take(await begin(first), 1)
+        (begun,) = await take(await begin(first.client), 1)
         where = key("default", begun.response.id)
 
         async def is_written() -> bool:
@@ -199,14 +219,14 @@ async def test_only_kept_events_are_streamed_again(tmp_path: Path) -> None:
     async with two_gateways(tmp_path) as (_, first, _second):
         plain = await first.client.responses.create(model="scripted", input="count")
         with pytest.raises(openai.BadRequestError) as unstreamed:
-            await resume(first, plain.id)
-        events = [event async for event in await begin(first)]
+            await resume(first.client, plain.id)
+        events = [event async for event in await begin(first.client)]
         response_id = events[0].response.id
         with pytest.raises(openai.BadRequestError) as misplaced:
-            await resume(first, response_id, -5)
+            await resume(first.client, response_id, -5)
         await event_log.erase(first.store, key("default", response_id))
         with pytest.raises(openai.BadRequestError) as gone:
-            await resume(first, response_id)
+            await resume(first.client, response_id)
 
     assert unstreamed.value.param == gone.value.param == "stream"
     assert misplaced.value.param == "starting_after"

@@ -31,7 +31,7 @@ EXCEPTIONS: Final = (
     Exempt(
         suite=OPENAI_PYTHON,
         names=r"test_responses\..*_create_with_all_params",
-        reason="'conversation' is refused by name: it stands for what only OpenAI keeps",
+        reason="'conversation' is refused by name: responses are continued by 'previous_response_id'",
     ),
     Exempt(
         suite=OPENAI_PYTHON,
