@@ -25,6 +25,7 @@ from gateway.aliases import Aliases
 from gateway.app import build_app, serving
 from gateway.auth import ApiKey, Gatekeeper
 from gateway.bus_requests import BUS_REQUESTS
+from gateway.gossip import Gossip
 from gateway.headers import limit_policy
 from gateway.housekeeping import look_less_often
 from gateway.keyring import Keyring
@@ -142,18 +143,19 @@ async def _serve(
         fleet = Fleet()
         router = Router(bus, fleet, routing, tracer=tracer)
         spending = Spending(bus)
+        quotas = Quotas(fleet, spending)
         app = build_app(
             router,
             fleet,
             settings,
             gatekeeper=gatekeeper,
-            quotas=Quotas(fleet, spending),
+            quotas=quotas,
             responses=await store_at(bus),
             tracer=tracer,
         )
         cap = functools.partial(_cap, settings.policy)
         service = InferService(bus, router, cap, app[BUS_REQUESTS].follow)
-        runs = (spending.run, router.run, service.run)
+        runs = (spending.run, Gossip(bus, quotas).run, router.run, service.run)
         async with background(*runs), serving(app, settings) as address:
             look_less_often()
             announcer.ready(address.url, f"{address.host}:{address.port}")

@@ -50,11 +50,13 @@ class KeyOptions:
     expires_days: PositiveFloat | None = None
     """Days until it expires; default: never."""
     requests_per_minute: PositiveInt | None = None
-    """Requests per minute on each gateway; default: no limit."""
+    """Requests per minute, over all gateways; default: no limit."""
     tokens_per_minute: PositiveInt | None = None
-    """Tokens per minute on each gateway, prompt and answer together; default: no limit."""
+    """Tokens per minute over all gateways, prompt and answer together; default: no limit."""
     cloud_usd_per_day: NonNegativeFloat | None = None
     """US dollars per UTC day in the cloud, over all gateways; 0: none; default: no limit."""
+    operator: Annotated[bool, Parameter(negative=())] = False
+    """Let it see the totals and failures of all tenants on the dashboard."""
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,7 @@ class ShownKey(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_minute: int | None
     tokens_per_minute: int | None
     cloud_usd_per_day: float | None
+    operator: bool
 
 
 def keys(
@@ -125,6 +128,7 @@ async def _create(store: KeyStore, name: str, options: KeyOptions, output: Outpu
         requests_per_minute=options.requests_per_minute,
         tokens_per_minute=options.tokens_per_minute,
         cloud_usd_per_day=options.cloud_usd_per_day,
+        operator=options.operator,
     )
     await store.ensure()
     await store.add(record)
@@ -181,7 +185,7 @@ def _row(record: KeyRecord) -> tuple[str, ...]:
     limits = (record.requests_per_minute, record.tokens_per_minute, record.cloud_usd_per_day)
     return (
         record.id,
-        record.tenant,
+        f"{record.tenant} (operator)" if record.operator else record.tenant,
         record.name or "-",
         record.policy,
         " ".join(record.models) or "all",

@@ -64,7 +64,8 @@ class Caller:
     """Who sent a request, and what the key allows.
 
     key: its id, empty where limits do not apply. models: the only ones allowed; empty for all.
-    The limits are those of ``KeyRecord``. expires: seconds since the epoch.
+    The limits are those of ``KeyRecord``. expires: seconds since the epoch. operator: sees the
+    requests of all tenants on the dashboard, as far as anything of them is shown.
     """
 
     tenant: str = DEFAULT_TENANT
@@ -75,6 +76,7 @@ class Caller:
     tokens_per_minute: int | None = None
     cloud_usd_per_day: float | None = None
     expires: float | None = None
+    operator: bool = False
 
     @classmethod
     def of(cls, record: KeyRecord) -> "Caller":
@@ -88,6 +90,7 @@ class Caller:
             tokens_per_minute=record.tokens_per_minute,
             cloud_usd_per_day=record.cloud_usd_per_day,
             expires=record.expires,
+            operator=record.operator,
         )
 
     def may_use(self, model: str) -> bool:
@@ -129,7 +132,7 @@ class Gatekeeper:
         self._given = dict(given)
         self._stored = StoredKeys()
         self._open = open
-        self._anybody = Caller()
+        self._anybody = Caller(operator=True)
         self._now = wall_clock
 
     @property

@@ -5,7 +5,7 @@ import time
 import msgspec
 from aiohttp import web
 
-from gateway.chat_stream import ChatStream
+from gateway.answer_stream import AnswerStream
 from gateway.completion import Gatherer
 from gateway.events import EventStream
 from gateway.reception import House, Reception, Visit, answer_whole
@@ -43,7 +43,7 @@ class ChatEndpoint:
             include_usage=options is not None and bool(options.include_usage),
         )
         events = EventStream(request, ping_interval=self._ping_interval, clock=monotonic)
-        return await ChatStream(answer, record, events, encoder).run()
+        return await AnswerStream(answer, record, events, encoder).run()
 
 
 def completion_id(record: Record) -> str:

@@ -7,11 +7,10 @@ import msgspec
 from aiohttp import web
 
 from gateway.auth import Caller, Gatekeeper, credentials
-from gateway.headers import limit_policy
+from gateway.reach import Reach
 from gateway.settings import GatewaySettings
 from mesh.errors import ModelNotFound
 from mesh.fleet import Fleet, ModelSummary
-from schemas.inference import Policy
 from schemas.openai.models import Model, ModelList
 
 _encode = msgspec.json.Encoder().encode
@@ -49,11 +48,9 @@ class ModelsEndpoint:
                 yield self._model(alias, target)
 
     def _reachable(self, caller: Caller) -> Iterator[ModelSummary]:
-        limit = limit_policy(caller.policy, self._settings.policy)
+        reach = Reach.of(caller, self._settings.policy)
         for summary in self._fleet.models():
-            in_edge = summary.edge and limit is not Policy.CLOUD_ONLY
-            in_cloud = summary.cloud and limit is not Policy.EDGE_ONLY
-            if (in_edge or in_cloud) and caller.may_use(summary.name):
+            if reach.covers_any(summary):
                 yield summary
 
     def _model(self, name: str, summary: ModelSummary) -> Model:

@@ -19,7 +19,7 @@ from schemas.openai.errors import ErrorEnvelope
 from schemas.openai.models import Model, ModelList
 from schemas.openai.rerank import Ranking, RerankRequest
 from schemas.openai.response_events import ResponseEvent
-from schemas.openai.response_object import ItemList, Response, ResponseDeleted
+from schemas.openai.response_object import InputTokens, ItemList, Response, ResponseDeleted
 from schemas.openai.responses import ResponsesRequest
 
 LOOKED_UP: Final = (400, 401, 403, 404, 500)
@@ -100,12 +100,30 @@ OPERATIONS: Final = (
         example=b'{"model": "spark", "input": "What is NATS?"}',
     ),
     Operation(
+        method="post",
+        path="/v1/responses/input_tokens",
+        tag="Responses",
+        summary="Count the tokens of a prompt without computing it",
+        request=ResponsesRequest,
+        answer=InputTokens,
+        example=b'{"model": "spark", "input": "What is NATS?"}',
+    ),
+    Operation(
         method="get",
         path="/v1/responses/{id}",
         tag="Responses",
-        summary="Look a response up; one in the background as far as it is",
+        summary="Look a response up; one in the background as far as it is, or its events",
         answer=Response,
+        event=ResponseEvent,
         failures=STORED,
+        query=(
+            Query(name="stream", kind=bool, about="Whether to stream the events."),
+            Query(
+                name="starting_after",
+                kind=Annotated[int, Meta(ge=0, lt=10**9)],
+                about="The sequence number of the event before the first.",
+            ),
+        ),
     ),
     Operation(
         method="delete",

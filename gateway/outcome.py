@@ -26,10 +26,12 @@ OWN_DOING: Final = frozenset({OK, DISCONNECTED})
 class Ended:
     """One request that has ended; times in seconds since its arrival.
 
-    model: as the client said, or what its alias stands for. answer: ``None`` if it never got as far
+    tenant: empty if it never became clear who asked. model: as the client said, or what its alias
+    stands for. answer: ``None`` if it never got as far
     as the router.
     """
 
+    tenant: str
     model: str
     outcome: str
     duration: float

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway.auth import Caller
 from gateway.pricing import dearest, most, price
-from gateway.rates import Meter
+from gateway.rates import Limits, Meter, Untold
 from gateway.spending import Reservation, Spending
 from mesh import estimate
 from mesh.answer import Answer, Frames
@@ -84,7 +84,7 @@ class Stay:
 
 
 class Quotas:
-    """The limits of all keys on one gateway."""
+    """The limits of all keys, as one gateway keeps them."""
 
     def __init__(
         self, fleet: Fleet, spending: Spending | None = None, clock: Clock = monotonic
@@ -92,12 +92,21 @@ class Quotas:
         """``spending``: where cloud budgets are kept; without it no budget grants anything."""
         self._fleet, self._spending, self._clock = fleet, spending, clock
         self._meters: dict[str, Meter] = {}
+        self.untold = Untold()
+        """Whose use the other gateways do not know of yet."""
 
     def enter(self, caller: Caller, request: web.Request) -> None:
         """Count a request that has come in; raises ``RateLimited``."""
         if caller.requests_per_minute is not None or caller.tokens_per_minute is not None:
-            request[METER] = self._meter(caller)
+            request[METER] = self.meter(caller.key, Limits.of(caller))
             request[METER].begin()
+
+    def meter(self, key: str, limits: Limits) -> Meter:
+        """Return a key's meter, a new one if it has none with these limits."""
+        meter = self._meters.get(key)
+        if meter is None or meter.limits != limits:
+            meter = self._meters[key] = Meter(key, limits, self._clock, self.untold)
+        return meter
 
     @asynccontextmanager
     async def stay(
@@ -136,12 +145,6 @@ class Quotas:
             stay.meter.settle(stay.tokens, stay.used)
         if stay.reservation is not None and self._spending is not None:
             self._spending.settle(stay.reservation, stay.cost)
-
-    def _meter(self, caller: Caller) -> Meter:
-        meter = self._meters.get(caller.key)
-        if meter is None or not meter.is_of(caller):
-            meter = self._meters[caller.key] = Meter(caller, self._clock)
-        return meter
 
 
 async def show_limits(request: web.Request, response: web.StreamResponse) -> None:

@@ -1,17 +1,24 @@
 """Requests and tokens per minute of one API key: counted here, told in OpenAI's headers.
 
-Each limit is a bucket that holds a minute's worth and refills evenly. The count is this gateway's
-own: a question to the broker before every request would cost more than the limits are worth.
+Each limit is a bucket that holds a minute's worth and refills evenly. No request waits for what
+other gateways have counted: they tell it afterwards (``gateway.gossip``), and then it is missing
+here, too.
 """
 
+import asyncio
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.auth import Caller
 from gateway.problems import RateLimited
 from mesh.clock import Clock
+from schemas.keys import KeyUse
 
 MINUTE: Final = 60.0
+WORTH_TELLING: Final = 0.1
+"""Share of a minute's worth that other gateways are told of at once."""
 
 
 class Allowance:
@@ -49,24 +56,93 @@ class Allowance:
         return self._level
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Requests and tokens per minute of a key, ``None`` where there is no limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+
+    @classmethod
+    def of(cls, caller: Caller) -> "Limits":
+        """Return those of a caller."""
+        return cls(requests=caller.requests_per_minute, tokens=caller.tokens_per_minute)
+
+
+class Untold:
+    """The meters that have counted something since the other gateways were last told."""
+
+    def __init__(self) -> None:
+        self.meters: set[Meter] = set()
+        self._urgent = asyncio.Event()
+
+    def note(self, meter: "Meter") -> None:
+        """Add a meter."""
+        self.meters.add(meter)
+        if meter.is_urgent:
+            self._urgent.set()
+
+    def clear(self, told: Iterable["Meter"]) -> None:
+        """Leave out meters that have been told."""
+        for meter in told:
+            meter.told()
+            self.meters.discard(meter)
+        self._urgent.clear()
+
+    async def urgent(self) -> None:
+        """Wait until one has counted so much that it should be told at once."""
+        await self._urgent.wait()
+
+
 class Meter:
     """What one key may still do within the minute."""
 
-    def __init__(self, caller: Caller, clock: Clock) -> None:
+    def __init__(self, key: str, limits: Limits, clock: Clock, untold: Untold) -> None:
         now = clock()
-        self._clock = clock
-        requests, tokens = self._limits = caller.requests_per_minute, caller.tokens_per_minute
+        self._key, self._clock, self._untold = key, clock, untold
+        self.limits = limits
+        requests, tokens = limits.requests, limits.tokens
         self._requests = None if requests is None else Allowance(requests, now)
         self._tokens = None if tokens is None else Allowance(tokens, now)
+        self._used_requests = self._used_tokens = 0
 
-    def is_of(self, caller: Caller) -> bool:
-        """Tell whether these are still the limits of a caller."""
-        return self._limits == (caller.requests_per_minute, caller.tokens_per_minute)
+    @property
+    def use(self) -> KeyUse:
+        """What was used here and not told yet."""
+        return KeyUse(
+            key=self._key,
+            requests=self._used_requests,
+            tokens=self._used_tokens,
+            requests_per_minute=self.limits.requests,
+            tokens_per_minute=self.limits.tokens,
+        )
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether that is so much that the other gateways should not wait for it."""
+        requests, tokens = self.limits.requests, self.limits.tokens
+        return (requests is not None and self._used_requests >= requests * WORTH_TELLING) or (
+            tokens is not None and self._used_tokens >= tokens * WORTH_TELLING
+        )
+
+    def told(self) -> None:
+        """Note that the other gateways know."""
+        self._used_requests = self._used_tokens = 0
+
+    def learn(self, use: KeyUse) -> None:
+        """Take off what the key has used at another gateway, whether it is there or not."""
+        now = self._clock()
+        if self._requests is not None:
+            self._requests.give_back(-use.requests, now)
+        if self._tokens is not None:
+            self._tokens.give_back(-use.tokens, now)
 
     def begin(self) -> None:
         """Count a request; raises ``RateLimited``."""
         if self._requests is not None:
             self._take(self._requests, 1, "requests")
+            self._used_requests += 1
+            self._untold.note(self)
 
     def reserve(self, tokens: int) -> int:
         """Set aside the tokens that a request may take, and return how many that are.
@@ -78,12 +154,14 @@ class Meter:
             return 0
         amount = min(tokens, self._tokens.limit)
         self._take(self._tokens, amount, "tokens")
+        self._count_tokens(amount)
         return amount
 
     def settle(self, reserved: int, used: int) -> None:
         """Replace what was set aside by what was used."""
         if self._tokens is not None:
             self._tokens.give_back(reserved - used, self._clock())
+            self._count_tokens(used - reserved)
 
     def headers(self) -> dict[str, str]:
         """Return what tells a client how much is left, and when all of it will be."""
@@ -94,6 +172,10 @@ class Meter:
                 told[f"x-ratelimit-remaining-{name}"] = str(allowance.remaining(now))
                 told[f"x-ratelimit-reset-{name}"] = written_duration(allowance.reset(now))
         return told
+
+    def _count_tokens(self, amount: int) -> None:
+        self._used_tokens += amount
+        self._untold.note(self)
 
     def _take(self, allowance: Allowance, amount: int, unit: str) -> None:
         now = self._clock()

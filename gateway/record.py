@@ -36,6 +36,7 @@ class Journal:
         self._metrics.in_flight.dec()
         self._tally.in_flight -= 1
         ended = Ended(
+            tenant=record.tenant,
             model=record.model,
             outcome=record.outcome,
             duration=time.perf_counter() - record.arrived_at,

@@ -49,7 +49,7 @@ def to_infer(body: ChatRequest, terms: Terms) -> InferRequest:
         max_tokens=_max_tokens(body),
         stop=stop_texts(body.stop),
         sampling=to_sampling(body),
-        urgency=_urgency(body.service_tier),
+        urgency=urgency(body.service_tier),
         n=body.n or 1,
         logprobs=_logprobs(body),
         tools=tools,
@@ -61,7 +61,7 @@ def to_infer(body: ChatRequest, terms: Terms) -> InferRequest:
     )
 
 
-def _urgency(service_tier: str | None) -> Urgency:
+def urgency(service_tier: str | None) -> Urgency:
     """Return the urgency: OpenAI's flex tier is slower and may have to wait, as background is."""
     return Urgency.BACKGROUND if service_tier == "flex" else Urgency.INTERACTIVE
 

@@ -150,12 +150,18 @@ def _worker(account: Account) -> Grant:
 def _gateway(account: Account) -> Grant:
     return Grant(
         account=account,
-        publish=(*_DISPATCH, *_ASK_JOBS, *(service.subject for service in GATEWAY_STORAGE)),
+        publish=(
+            *_DISPATCH,
+            *_ASK_JOBS,
+            *(service.subject for service in GATEWAY_STORAGE),
+            subjects.USAGE,
+        ),
         subscribe=(
             *_WATCH,
             f"{subjects.INFER} {subjects.ROUTERS}",
             subjects.CANCEL,
             subjects.ALL_JOB_EVENTS,
+            subjects.USAGE,
         ),
         responds=True,
     )

@@ -13,6 +13,8 @@ from schemas.fleet import Tier
 PREFIX = "mesh.v1"
 INFER = f"{PREFIX}.infer"
 CANCEL = f"{PREFIX}.cancel"
+USAGE = f"{PREFIX}.usage"
+"""Where gateways tell each other what the API keys with limits have used."""
 ROUTERS = "routers"
 """Queue group of everyone who answers ``INFER``."""
 

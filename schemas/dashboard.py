@@ -79,14 +79,16 @@ class FailureView(Shown, frozen=True, kw_only=True):
 class Snapshot(Shown, frozen=True, kw_only=True):
     """The state of one gateway.
 
-    uptime: seconds. workers: the first of them, ``more_workers`` are left out. refused: requests
-    that no worker accepted. fallbacks: requests that the cloud answered, by reason. priced: whether
-    the cloud's prices are known, without which ``usd`` is 0. failures: the latest, newest first.
+    uptime: seconds. tenant: whose requests, money and failures it tells; empty: all tenants'.
+    workers: the first of them, ``more_workers`` are left out. refused: requests that no worker
+    accepted. fallbacks: requests that the cloud answered, by reason. priced: whether the cloud's
+    prices are known, without which ``usd`` is 0. failures: the latest, newest first.
     """
 
     at: float
     version: str
     uptime: float
+    tenant: str = ""
     workers: tuple[WorkerView, ...] = ()
     more_workers: int = 0
     models: tuple[ModelTotal, ...] = ()

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from gateway.chat_stream import ChatStream
+from gateway.answer_stream import AnswerStream
 from gateway.completions.answer import TextEncoder, TextGatherer
 from gateway.completions.several import open_all
 from gateway.completions.translate import to_infer
@@ -51,7 +51,7 @@ class CompletionsEndpoint:
             created=int(time.time()),
         )
         events = EventStream(request, ping_interval=self._ping_interval, clock=monotonic)
-        return await ChatStream(visit.answer, record, events, encoder, FIELDS).run()
+        return await AnswerStream(visit.answer, record, events, encoder, FIELDS).run()
 
 
 async def _gather(visit: Visit[CompletionRequest]) -> bytes:

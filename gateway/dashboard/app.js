@@ -46,7 +46,7 @@ function lasted(seconds) {
 
 function onSnapshot(now) {
   onState("live");
-  write("about", `version ${now.version} · up ${lasted(now.uptime)}`);
+  write("about", [`version ${now.version}`, `up ${lasted(now.uptime)}`, ...(now.tenant ? [`tenant ${now.tenant}`] : [])].join(" · "));
   showOutput(now);
   showSlots(now);
   showMoney(now);
@@ -171,7 +171,7 @@ function showFailures(failures) {
     return element("li", {},
       element("time", { dateTime: at.toISOString(), textContent: at.toLocaleTimeString("en-GB") }),
       element("code", { textContent: failure.code }),
-      element("span", { textContent: failure.model === "other" ? "a model nobody has" : failure.model }));
+      element("span", { textContent: failure.model === "other" ? "no known model" : failure.model }));
   }));
 }
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway import identity
 from gateway.dashboard.feed import Feed
 from gateway.dashboard.snapshot import Photographer
+from gateway.dashboard.view import View
 from gateway.events import EventStream
 from gateway.identity import REQUEST_ID
 from gateway.reception import House
@@ -48,7 +49,7 @@ class Dashboard:
 
     def __init__(self, photographer: Photographer, house: House) -> None:
         self._gatekeeper, self._settings = house.gatekeeper, house.settings
-        self._feed = Feed(lambda: _event(photographer), house.settings.max_watchers)
+        self._feed = Feed(lambda view: _event(photographer, view), house.settings.max_watchers)
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes, and end the streams when the application stops."""
@@ -60,12 +61,13 @@ class Dashboard:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Answer ``GET /dashboard/events`` with a snapshot now and one each second."""
-        self._gatekeeper.identify(request.headers.get("Authorization"))
+        caller = self._gatekeeper.identify(request.headers.get("Authorization"))
+        view = View.of(caller, self._settings.policy)
         with self._feed.seat():
             interval = self._settings.ping_interval
             stream = EventStream(request, ping_interval=interval, clock=monotonic)
             await stream.start({identity.HEADER: request[REQUEST_ID]})
-            async for event in self._feed.follow():
+            async for event in self._feed.follow(view):
                 await stream.send(event)
             return await stream.end()
 
@@ -83,5 +85,5 @@ class _File:
         return web.Response(body=self._body, headers=self._headers)
 
 
-def _event(photographer: Photographer) -> bytes:
-    return b"data: " + _encode(photographer.take()) + b"\n\n"
+def _event(photographer: Photographer, view: View) -> bytes:
+    return b"data: " + _encode(photographer.take(view)) + b"\n\n"

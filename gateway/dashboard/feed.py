@@ -1,11 +1,12 @@
-"""Snapshots for everybody who watches: made while somebody does, encoded once for all of them."""
+"""Snapshots for everybody who watches: made while somebody does, once for all who see the same."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 
+from gateway.dashboard.view import View
 from gateway.problems import HttpError
 from mesh.clock import Clock, monotonic
 
@@ -20,18 +21,25 @@ class TooManyWatchers(HttpError):
     code = "too_many_watchers"
 
 
+class _Made(NamedTuple):
+    snapshot: bytes
+    at: float
+
+
 class Feed:
-    """Hands the same bytes to all watchers.
+    """Hands the same bytes to all watchers of a view.
 
     No task runs for it: whoever wakes up first after a second makes the next snapshot, and the
     others find it there.
     """
 
-    def __init__(self, compose: Callable[[], bytes], limit: int, clock: Clock = monotonic) -> None:
+    def __init__(
+        self, compose: Callable[[View], bytes], limit: int, clock: Clock = monotonic
+    ) -> None:
         """``limit``: watchers at a time."""
         self._compose, self._limit, self._clock = compose, limit, clock
         self._closed = anyio.Event()
-        self._latest, self._made_at = b"", -EVERY
+        self._latest: dict[View, _Made] = {}
         self.watchers = 0
 
     @contextmanager
@@ -45,20 +53,26 @@ class Feed:
         finally:
             self.watchers -= 1
 
-    async def follow(self) -> AsyncIterator[bytes]:
+    async def follow(self, view: View) -> AsyncIterator[bytes]:
         """Yield a snapshot at once, and then one each second until the feed is closed."""
         while not self._closed.is_set():
-            snapshot, due = self._fresh(), self._made_at + EVERY
-            yield snapshot
-            with anyio.move_on_after(due - self._clock()):
+            made = self._fresh(view)
+            yield made.snapshot
+            with anyio.move_on_after(made.at + EVERY - self._clock()):
                 await self._closed.wait()
 
     def close(self) -> None:
         """End all watching: a gateway that stops must not wait for pages that never end."""
         self._closed.set()
 
-    def _fresh(self) -> bytes:
+    def _fresh(self, view: View) -> _Made:
         now = self._clock()
-        if now - self._made_at >= EVERY:
-            self._latest, self._made_at = self._compose(), now
-        return self._latest
+        latest = self._latest.get(view)
+        if latest is None or now - latest.at >= EVERY:
+            latest = self._latest[view] = _Made(self._compose(view), now)
+            self._forget_before(now - 2 * EVERY)
+        return latest
+
+    def _forget_before(self, time: float) -> None:
+        """Leave out views that nobody watches any more."""
+        self._latest = {view: made for view, made in self._latest.items() if made.at >= time}

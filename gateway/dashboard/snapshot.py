@@ -6,6 +6,8 @@ from importlib import metadata
 from typing import Final
 
 from gateway.dashboard.rates import Rates
+from gateway.dashboard.view import View
+from gateway.reach import Reach
 from gateway.tally import Tally
 from mesh.clock import Clock, monotonic
 from mesh.fleet import Fleet, ModelSummary
@@ -39,26 +41,34 @@ class Photographer:
         self._by_tier: Rates[Tier] = Rates()
         self._by_worker: Rates[Key] = Rates()
 
-    def take(self) -> Snapshot:
+    def take(self, view: View) -> Snapshot:
         """Return the state now; rates are since the looks of the last seconds."""
-        now, tally, nodes = self._clock(), self._tally, self._fleet.nodes()
+        now, nodes = self._clock(), self._fleet.nodes()
         tiers = self._by_tier.look(now, {tier: self._router.written[tier] for tier in Tier})
-        workers = self._by_worker.look(now, {node.key: node.written for node in nodes})
+        rates = self._by_worker.look(now, {node.key: node.written for node in nodes})
+        workers = list(_workers(nodes, rates, view.reach))
+        totals = self._tally.of(view.tenant)
         return Snapshot(
             at=self._wall_clock(),
             version=self._version,
             uptime=round(now - self._started, 1),
-            workers=tuple(_workers(nodes[:MAX_WORKERS], workers)),
-            more_workers=max(0, len(nodes) - MAX_WORKERS),
-            models=tuple(self._model(model) for model in self._fleet.models()),
-            in_flight=tally.in_flight,
-            edge=tally.flows[Tier.EDGE].view(tiers[Tier.EDGE]),
-            cloud=tally.flows[Tier.CLOUD].view(tiers[Tier.CLOUD]),
-            refused=tally.refused,
-            fallbacks=dict(tally.fallbacks),
-            priced=tally.prices.known,
-            failures=tuple(tally.failures),
+            tenant=view.tenant or "",
+            workers=tuple(workers[:MAX_WORKERS]),
+            more_workers=max(0, len(workers) - MAX_WORKERS),
+            models=tuple(self._models(view.reach)),
+            in_flight=self._tally.in_flight,
+            edge=totals.flows[Tier.EDGE].view(tiers[Tier.EDGE]),
+            cloud=totals.flows[Tier.CLOUD].view(tiers[Tier.CLOUD]),
+            refused=totals.refused,
+            fallbacks=dict(totals.fallbacks),
+            priced=self._tally.prices.known,
+            failures=tuple(totals.failures),
         )
+
+    def _models(self, reach: Reach) -> Iterator[ModelTotal]:
+        for model in self._fleet.models():
+            if reach.covers_any(model):
+                yield self._model(model)
 
     def _model(self, model: ModelSummary) -> ModelTotal:
         return ModelTotal(
@@ -72,9 +82,12 @@ class Photographer:
         )
 
 
-def _workers(nodes: list[Node], rates: Mapping[Key, float]) -> Iterator[WorkerView]:
+def _workers(nodes: list[Node], rates: Mapping[Key, float], reach: Reach) -> Iterator[WorkerView]:
     for node in nodes:
-        advert = node.advert
+        advert, tier = node.advert, node.key[0]
+        seats = [seat for seat in node.seats.values() if reach.covers(tier, seat.status.name)]
+        if tier not in reach.tiers or (node.seats and not seats):
+            continue
         yield WorkerView(
             name=advert.worker,
             tier=advert.tier,
@@ -82,7 +95,7 @@ def _workers(nodes: list[Node], rates: Mapping[Key, float]) -> Iterator[WorkerVi
             memory_free=advert.memory_free,
             tokens_per_second=round(rates[node.key], 1),
             labels=advert.labels,
-            models=tuple(_model(seat) for seat in node.seats.values()),
+            models=tuple(_model(seat) for seat in seats),
         )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from gateway.chat_stream import ChatStream
+from gateway.answer_stream import AnswerStream
 from gateway.events import EventStream
 from gateway.messages import envelope
 from gateway.messages.answer import MessageGatherer
@@ -55,7 +55,7 @@ class MessagesEndpoint:
             clock=monotonic,
             headers={envelope.REQUEST_ID: record.id},
         )
-        return await ChatStream(visit.answer, record, events, encoder, FIELDS).run()
+        return await AnswerStream(visit.answer, record, events, encoder, FIELDS).run()
 
 
 def counter(house: House) -> WholeEndpoint[Conversation]:

@@ -11,19 +11,12 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from gateway.problems import Problem
+from gateway.responses.closing import closing
 from gateway.responses.pieces import Growing, GrowingCall, GrowingMessage, GrowingReasoning
 from mesh.errors import UpstreamMalformed
 from schemas.frames import Delta, Done, ToolCallDelta
 from schemas.inference import Usage
-from schemas.openai.response_events import (
-    Completed,
-    Created,
-    ErrorEvent,
-    Event,
-    FailedEvent,
-    Incomplete,
-    InProgress,
-)
+from schemas.openai.response_events import Created, Event, InProgress
 from schemas.openai.response_items import Item, ItemStatus
 from schemas.openai.response_object import (
     IncompleteDetails,
@@ -50,6 +43,7 @@ class Composer:
         self._growing: Growing | None = None
         self._calls: set[int] = set()
         self._reasoning_tokens = 0
+        self._problem: Problem | None = None
 
     def opening(self) -> Iterator[Event]:
         """Return what comes before any output."""
@@ -88,24 +82,15 @@ class Composer:
         )
         return events
 
-    def fail(self, problem: Problem) -> list[Event]:
+    def fail(self, problem: Problem) -> None:
         """End the response with what went wrong; what came before it stays as it is."""
         self._break_off()
+        self._problem = problem
         self.response = failed(self.response, problem)
-        return [
-            ErrorEvent(
-                sequence_number=self._number(),
-                code=problem.code,
-                message=problem.message,
-                param=problem.param,
-            ),
-            FailedEvent(sequence_number=self._number(), response=self.response),
-        ]
 
-    def last_event(self) -> Event:
-        """Return the event that ends a stream well."""
-        kind = Completed if self.response.status == "completed" else Incomplete
-        return kind(sequence_number=self._number(), response=self.response)
+    def closing(self) -> list[Event]:
+        """Return what ends the stream: by ``response``, as it may have been ended elsewhere."""
+        return closing(self.response, self._number, self._problem)
 
     def _of(self, kind: type[G], events: list[Event]) -> G:
         """Return the growing item if it is of a kind, else end it and begin one that is."""

@@ -1,8 +1,6 @@
 """``POST /v1/responses``: whole, as a stream, or in the background."""
 
-import time
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
 import msgspec
 from aiohttp import web
@@ -11,21 +9,18 @@ from gateway import headers
 from gateway.events import EventStream
 from gateway.problems import describe, respond
 from gateway.quotas import Stay
-from gateway.reception import JSON, Arrival, Entrance, House, answering
+from gateway.reception import JSON, Entrance, House, answering
 from gateway.record import Record
-from gateway.responses import ids, translate
+from gateway.responses import translate
 from gateway.responses.archive import Archive
-from gateway.responses.items import to_items
-from gateway.responses.job import Job, compose
-from gateway.responses.kept import History
-from gateway.responses.messages import to_messages
+from gateway.responses.intake import Intake
+from gateway.responses.job import Job, compose, to_nobody
+from gateway.responses.replay import FROM_THE_BEGINNING, Replay
 from gateway.responses.runner import BackgroundRunner
 from gateway.responses.stream import ResponseStream
-from gateway.translate import Terms
 from mesh.answer import Answer
 from mesh.clock import monotonic
 from mesh.errors import MeshError
-from schemas.openai.response_items import Item
 from schemas.openai.response_object import Response
 from schemas.openai.responses import ResponsesRequest
 
@@ -40,20 +35,31 @@ class ResponsesEndpoint:
 
     def __init__(self, house: House, archive: Archive, runner: BackgroundRunner) -> None:
         self._house, self._archive, self._runner = house, archive, runner
+        self._intake = Intake(house, archive)
+        self._replay = Replay(house, archive, runner)
         self._entrance = Entrance(house, ResponsesRequest)
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         with self._entrance.record(request) as record:
             came = await self._entrance.read(request, record)
-            job = await self._job(request, came)
+            job = await self._intake.job(request, came)
             async with AsyncExitStack() as stack:
                 # What the conversation holds already costs as much as what has come now.
                 reserved = came.opener.stay(job.infer, weight=job.history.weight)
                 stay = await stack.enter_async_context(reserved)
                 if came.body.background:
-                    return _respond(await self._runner.start(job, stay, stack))
+                    return await self._in_background(request, job, stay, stack)
                 return await self._answer(request, job, stay, record)
+
+    async def _in_background(
+        self, request: web.Request, job: Job, stay: Stay, stack: AsyncExitStack
+    ) -> web.StreamResponse:
+        started = await self._runner.start(job, stay, stack)
+        if not job.is_streamed:
+            return _respond(started)
+        tenant = job.infer.tenant
+        return await self._replay.answer(request, tenant, started.id, FROM_THE_BEGINNING)
 
     async def _answer(
         self, request: web.Request, job: Job, stay: Stay, record: Record
@@ -63,23 +69,6 @@ class ResponsesEndpoint:
             if job.infer.stream:
                 return await self._stream(request, job, answer, record)
             return await self._whole(job, answer, record)
-
-    async def _job(self, request: web.Request, came: Arrival[ResponsesRequest]) -> Job:
-        """Translate a request together with the conversation that it continues."""
-        body, terms = came.body, came.terms
-        translate.check(body)
-        token = ids.new_token()
-        given = to_items(body.input or "", token)
-        history = await self._archive.history(terms.tenant, body.previous_response_id)
-        items, policies = await self._archive.resolve(terms.tenant, given)
-        if body.store or body.background:
-            self._archive.check_size(items)
-        history = replace(history, policies=(*history.policies, *policies))
-        terms = replace(terms, policy=history.limit(terms.policy))
-        if body.background:
-            default = self._house.settings.default_deadline_ms
-            terms = replace(terms, deadline_ms=headers.exact_deadline_ms(request.headers, default))
-        return _job(body, terms, token, items=items, history=history)
 
     async def _stream(
         self, request: web.Request, job: Job, answer: Answer, record: Record
@@ -91,7 +80,7 @@ class ResponsesEndpoint:
     async def _whole(self, job: Job, answer: Answer, record: Record) -> web.Response:
         composer = job.composer()
         try:
-            await compose(answer, composer)
+            await compose(answer, composer, to_nobody)
         except MeshError as error:
             record.failed(error)
             problem = describe(error, started=answer.route is not None)
@@ -103,25 +92,6 @@ class ResponsesEndpoint:
                 answered.headers[UNSTORED] = reason
         answered.headers.update(headers.of_route(answer.route))
         return answered
-
-
-def _job(
-    body: ResponsesRequest, terms: Terms, token: str, *, items: tuple[Item, ...], history: History
-) -> Job:
-    messages = to_messages(body.instructions, (*history.items, *items))
-    draft = translate.draft(
-        body,
-        response_id=ids.response_id(token),
-        model=terms.model,
-        created_at=int(time.time()),
-    )
-    return Job(
-        infer=translate.to_infer(body, messages, terms),
-        draft=draft,
-        token=token,
-        items=items,
-        history=history,
-    )
 
 
 def _respond(response: Response) -> web.Response:

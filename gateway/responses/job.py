@@ -1,6 +1,7 @@
 """One response to be made: what the mesh is asked, and what is kept of it afterwards."""
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -11,8 +12,12 @@ from gateway.responses.kept import History, Kept, weigh
 from mesh.answer import Answer
 from schemas.frames import Delta, Done
 from schemas.inference import InferRequest
+from schemas.openai.response_events import Event
 from schemas.openai.response_items import Item
 from schemas.openai.response_object import Response
+
+Tell = Callable[[Iterable[Event]], None]
+"""Takes the events of a response as they happen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,11 @@ class Job:
     items: tuple[Item, ...]
     history: History
 
+    @property
+    def is_streamed(self) -> bool:
+        """Whether its events are kept: those of a response in the background are, if asked for."""
+        return self.draft.background and self.infer.stream
+
     def composer(self) -> Composer:
         """Return what puts the response together."""
         return Composer(self.draft, self.token)
@@ -36,6 +46,7 @@ class Job:
             response=response,
             input=self.items,
             ancestors=self.history.ancestors,
+            streamed=self.is_streamed,
             weight=self.history.weight + weigh((*self.items, *response.output)),
         )
 
@@ -47,10 +58,14 @@ class Job:
         return (response if reason is None else replace(response, store=False)), reason
 
 
-async def compose(answer: Answer, composer: Composer) -> None:
-    """Put a whole response together, with nobody watching; raises ``MeshError``."""
+async def compose(answer: Answer, composer: Composer, tell: Tell) -> None:
+    """Put a whole response together; raises ``MeshError``."""
     async for frame in answer:
         if isinstance(frame, Delta):
-            composer.add(frame)
+            tell(composer.add(frame))
         elif isinstance(frame, Done):
-            composer.finish(frame, int(time.time()))
+            tell(composer.finish(frame, int(time.time())))
+
+
+def to_nobody(_: Iterable[Event]) -> None:
+    """Drop the events of a response that nobody watches."""

@@ -17,7 +17,8 @@ class Kept(Message, frozen=True, kw_only=True):
     """A response as it is stored, with what a later turn needs of it.
 
     policy: under which it was made; later turns are held to it. ancestors: ids of the responses
-    before it, the oldest first. weight: bytes of the conversation up to here.
+    before it, the oldest first. weight: bytes of the conversation up to here. streamed: its events
+    are kept, too, for a while.
     """
 
     policy: Policy
@@ -25,6 +26,7 @@ class Kept(Message, frozen=True, kw_only=True):
     input: tuple[Item, ...]
     ancestors: tuple[str, ...] = ()
     weight: int = 0
+    streamed: bool = False
 
 
 decode_kept = decoder(Kept).decode

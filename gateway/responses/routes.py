@@ -6,6 +6,7 @@ from aiohttp import web
 
 from gateway.reception import House
 from gateway.responses.archive import Archive
+from gateway.responses.counting import CountingEndpoint
 from gateway.responses.endpoint import ResponsesEndpoint
 from gateway.responses.retrieval import RetrievalEndpoint
 from gateway.responses.runner import BackgroundRunner
@@ -28,10 +29,12 @@ def add_responses(app: web.Application, house: House, store: ResponseStore | Non
     )
     runner = app[RUNNER] = BackgroundRunner(house, archive)
     made = ResponsesEndpoint(house, archive, runner)
+    counted = CountingEndpoint(house, archive)
     kept = RetrievalEndpoint(house, archive, runner)
     app.add_routes(
         [
             web.post(ALL, made.post),
+            web.post(f"{ALL}/input_tokens", counted.post),
             web.get(ONE, kept.get),
             web.delete(ONE, kept.delete),
             web.get(f"{ONE}/input_items", kept.input_items),

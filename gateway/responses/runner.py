@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
+from msgspec.structs import replace
 from structlog.contextvars import bind_contextvars
 
 from gateway.problems import Problem, describe
@@ -14,7 +15,9 @@ from gateway.reception import House, answering
 from gateway.record import Record
 from gateway.responses.archive import Archive, key
 from gateway.responses.composer import Composer
-from gateway.responses.job import Job, compose
+from gateway.responses.event_log import EventLog
+from gateway.responses.job import Job, compose, to_nobody
+from gateway.responses.kept import Kept, ResponseNotFound
 from gateway.responses.lease import Lease
 from mesh.errors import BusError, Conflict, Draining, MeshError, QueueFull, StoreError
 from mesh.trace import TraceContext
@@ -36,11 +39,12 @@ STOPPED: Final = Problem(
 
 
 class _Place(NamedTuple):
-    """Where a running response is stored."""
+    """Where a running response is stored, and its events, if they are kept."""
 
     where: str
     lease: Lease
     revision: int
+    log: EventLog | None
 
 
 class BackgroundRunner:
@@ -50,6 +54,7 @@ class BackgroundRunner:
         self._house, self._archive = house, archive
         self._tasks: TaskGroup | None = None
         self._scopes: dict[str, anyio.CancelScope] = {}
+        self._logs: dict[str, EventLog] = {}
         self._idle = anyio.Event()
 
     @property
@@ -91,8 +96,13 @@ class BackgroundRunner:
             where, encode(job.kept(job.draft)), self._archive.ttl
         )
         self._scopes[where] = anyio.CancelScope()
-        tasks.start_soon(self._run, job, stay, stack.pop_all(), _Place(where, lease, revision))
+        place = _Place(where, lease, revision, self._log(job, where))
+        tasks.start_soon(self._run, job, stay, stack.pop_all(), place)
         return job.draft
+
+    def log_of(self, where: str) -> EventLog | None:
+        """Return the events of a response that runs here, if they are kept."""
+        return self._logs.get(where)
 
     def stop(self, where: str) -> None:
         """End a response at once, if it runs here."""
@@ -100,34 +110,46 @@ class BackgroundRunner:
         if scope is not None:
             scope.cancel()
 
+    def _log(self, job: Job, where: str) -> EventLog | None:
+        if not job.is_streamed:
+            return None
+        self._logs[where] = EventLog(self._archive.store, where, self._archive.ttl)
+        return self._logs[where]
+
     async def _run(self, job: Job, stay: Stay, stack: AsyncExitStack, place: _Place) -> None:
         bind_contextvars(request_id=job.infer.id)
         composer = job.composer()
         try:
             async with stack:
                 with self._scopes[place.where]:
-                    await self._make(job, stay, composer, place.lease)
+                    await self._make(job, stay, composer, place)
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(SETTLE_WITHIN):
                 if composer.response.status == "in_progress":
                     composer.fail(STOPPED)
-                await self._settle(job, composer.response, place)
+                await self._settle(job, composer, place)
+                if place.log is not None:
+                    await self._close(place.log, composer, place.where)
                 await place.lease.give_back()
             del self._scopes[place.where]
+            self._logs.pop(place.where, None)
             if not self._scopes:
                 self._idle.set()
 
-    async def _make(self, job: Job, stay: Stay, composer: Composer, lease: Lease) -> None:
+    async def _make(self, job: Job, stay: Stay, composer: Composer, place: _Place) -> None:
         """Make the response, for as long as the lease holds."""
         async with anyio.create_task_group() as tasks:
 
             async def watch() -> None:
-                await lease.hold()
+                await place.lease.hold()
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(watch)
+            if place.log is not None:
+                place.log.add(composer.opening())
+                tasks.start_soon(place.log.run)
             with self._record(job) as record:
-                await self._compute(stay, composer, record)
+                await self._compute(stay, composer, record, place.log)
             tasks.cancel_scope.cancel()
 
     def _record(self, job: Job) -> Record:
@@ -138,11 +160,14 @@ class BackgroundRunner:
         record.model, record.tenant = job.infer.model, job.infer.tenant
         return record
 
-    async def _compute(self, stay: Stay, composer: Composer, record: Record) -> None:
+    async def _compute(
+        self, stay: Stay, composer: Composer, record: Record, events: EventLog | None
+    ) -> None:
+        tell = to_nobody if events is None else events.add
         try:
             async with answering(self._house.router, stay) as answer:
                 record.answer = answer
-                await compose(answer, composer)
+                await compose(answer, composer, tell)
         except MeshError as error:
             record.failed(error)
             composer.fail(describe(error))
@@ -151,15 +176,37 @@ class BackgroundRunner:
             composer.fail(describe(error))
             log.exception("response.crashed", response=composer.response.id)
 
-    async def _settle(self, job: Job, response: Response, place: _Place) -> None:
+    async def _settle(self, job: Job, composer: Composer, place: _Place) -> None:
         """Write how it ended, unless somebody has written an end already: the first one stays."""
-        kept = self._archive.fitting(job.kept(response))
+        kept = self._archive.fitting(job.kept(composer.response))
+        composer.response = kept.response
         try:
-            await self._archive.store.update(
-                place.where, encode(kept), place.revision, self._archive.ttl
-            )
-        except Conflict:
-            log.info("response.ended_elsewhere", response=response.id)
+            composer.response = await self._write_end(job.infer.tenant, kept, place)
         except (StoreError, BusError) as error:
             # The lease ends: whoever asks for the response is told that it was lost.
-            log.error("response.unstored", response=response.id, reason=error.code.value)
+            log.error("response.unstored", response=kept.response.id, reason=error.code.value)
+            composer.fail(STOPPED)
+
+    async def _write_end(self, tenant: str, kept: Kept, place: _Place) -> Response:
+        """Return the response with the end that counts."""
+        store, response = self._archive.store, kept.response
+        try:
+            await store.update(place.where, encode(kept), place.revision, self._archive.ttl)
+        except Conflict:
+            log.info("response.ended_elsewhere", response=response.id)
+            try:
+                return (await self._archive.find(tenant, response.id)).kept.response
+            except ResponseNotFound:  # it was deleted
+                return replace(response, status="cancelled")
+        return response
+
+    async def _close(self, events: EventLog, composer: Composer, where: str) -> None:
+        """Tell the end, and leave no events behind of a response that was deleted."""
+        events.add(composer.closing())
+        events.close()
+        await events.write()
+        try:
+            if await self._archive.store.get(where) is None:
+                await events.erase()
+        except (StoreError, BusError) as error:
+            log.warning("events.left", response=composer.response.id, reason=error.code.value)

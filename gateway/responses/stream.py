@@ -71,7 +71,7 @@ class ResponseStream:
         composer = self._composer
         await self._send(composer.finish(frame, int(time.time())))
         composer.response, _ = await self._job.keep(composer.response, self._archive)
-        await self._send((composer.last_event(),))
+        await self._send(composer.closing())
 
     async def _fail(self, error: MeshError) -> web.StreamResponse:
         """Tell the failure: as a status if the headers are still here, else as the last events."""
@@ -81,7 +81,8 @@ class ResponseStream:
             response = respond(problem)
             response.headers.update(headers.of_route(self._answer.route))
             return response
-        await self._send(self._composer.fail(problem))
+        self._composer.fail(problem)
+        await self._send(self._composer.closing())
         return await self._events.end()
 
     async def _send(self, events: Iterable[Event]) -> None:

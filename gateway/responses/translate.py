@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.nesting import check_depth
 from gateway.responses.tools import tool_choice, tools
-from gateway.translate import Terms, template_variables
+from gateway.translate import Terms, template_variables, urgency
 from mesh.errors import InvalidRequest, Unsupported
 from schemas.inference import ChatMessage, InferRequest, Sampling
 from schemas.openai.chat import JsonSchema, ResponseFormat
@@ -37,15 +37,17 @@ NAMES: Final[Mapping[str, str]] = MappingProxyType(
 
 def check(body: ResponsesRequest) -> None:
     """Raise ``InvalidRequest`` or ``Unsupported`` for fields that cannot be honoured."""
-    for param in ("conversation", "prompt"):
-        if getattr(body, param) is not None:
-            raise Unsupported(f"'{param}' names something that only OpenAI keeps.", param=param)
+    if body.conversation is not None:
+        raise Unsupported(
+            "Conversations are not kept here: continue a response with 'previous_response_id'.",
+            param="conversation",
+        )
+    if body.prompt is not None:
+        raise Unsupported("Prompts are not kept here: send 'instructions'.", param="prompt")
     if body.input is None or not body.input:
         raise InvalidRequest("The field 'input' is missing.", param="input")
     if body.background and body.store is False:
         raise InvalidRequest("'background' needs 'store': true.", param="background")
-    if body.background and body.stream:
-        raise Unsupported("'background' and 'stream' exclude each other here.", param="background")
 
 
 def to_infer(
@@ -57,7 +59,7 @@ def to_infer(
         raise InvalidRequest("The input holds nothing that a model could read.", param="input")
     return terms.request(
         messages=messages,
-        # A background response is read by nobody while it is made: it may be tried again whole.
+        # A background response that nobody reads while it is made may be tried again whole.
         stream=bool(body.stream),
         max_tokens=body.max_output_tokens,
         sampling=Sampling(
@@ -66,6 +68,7 @@ def to_infer(
             presence_penalty=body.presence_penalty or 0.0,
             frequency_penalty=body.frequency_penalty or 0.0,
         ),
+        urgency=urgency(body.service_tier),
         logprobs=_logprobs(body),
         tools=offered,
         tool_choice=tool_choice(body, offered),
@@ -94,6 +97,7 @@ def draft(body: ResponsesRequest, *, response_id: str, model: str, created_at: i
         prompt_cache_key=body.prompt_cache_key,
         reasoning=body.reasoning or ReasoningOptions(),
         safety_identifier=body.safety_identifier,
+        service_tier="flex" if body.service_tier == "flex" else "default",
         store=body.store is not False,
         temperature=1.0 if body.temperature is None else body.temperature,
         text=TextConfig(format=given.format or PLAIN_TEXT, verbosity=given.verbosity or "medium"),

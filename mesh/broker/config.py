@@ -91,14 +91,14 @@ def _account(
     }
     match account:
         case Account.EDGE:
-            exports = [*_exports(account, settings), *_JOB_EXPORTS]
+            exports = [*_exports(account, settings), *_JOB_EXPORTS, _USAGE_EXPORT]
             content |= {"jetstream": "enabled", "exports": exports}
             content |= {"imports": [*_storage_imports(), _JOB_ROOM]}
         case Account.CLOUD:
             content |= {"exports": _exports(account, settings)}
         case Account.APP:
             tiers = [item for source in EXPORTED for item in _imports(source)]
-            imports = [*tiers, *_JOB_IMPORTS, *_storage_imports(), _JOB_ROOM]
+            imports = [*tiers, *_JOB_IMPORTS, _USAGE_IMPORT, *_storage_imports(), _JOB_ROOM]
             content |= {"jetstream": "enabled", "imports": imports}
         case Account.STORE:
             content |= {"jetstream": "enabled", "exports": [*_storage_exports(), _ROOM_EXPORT]}
@@ -145,6 +145,11 @@ _JOB_IMPORTS = (
     {"service": {"account": Account.EDGE, "subject": EDGE_JOBS}},
     {"stream": {"account": Account.EDGE, "subject": subjects.ALL_JOB_EVENTS}},
 )
+
+
+# One way only: nothing but storage gets into the edge's account.
+_USAGE_EXPORT = {"stream": subjects.USAGE, "accounts": [Account.APP]}
+_USAGE_IMPORT = {"stream": {"account": Account.EDGE, "subject": subjects.USAGE}}
 
 
 _ROOM = subjects.stream_api("STREAM.INFO", subjects.bucket_stream(Store.JOBS))

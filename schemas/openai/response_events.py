@@ -1,7 +1,8 @@
 """The events of a streamed response; the type is both in the data and on the ``event:`` line.
 
 Sequence: ``response.created``, ``.in_progress``, then per item ``output_item.added``, its pieces
-and ``output_item.done``, at last one of ``response.completed``, ``.incomplete``, ``.failed``.
+and ``output_item.done``, at last one of ``response.completed``, ``.incomplete``, ``.cancelled``,
+``.failed``.
 """
 
 from typing import Any
@@ -37,6 +38,12 @@ class Completed(Event, frozen=True, kw_only=True, tag="response.completed"):
 
 class Incomplete(Event, frozen=True, kw_only=True, tag="response.incomplete"):
     """It ended before the model was done."""
+
+    response: Response
+
+
+class Cancelled(Event, frozen=True, kw_only=True, tag="response.cancelled"):
+    """Somebody ended it; nothing follows. Clients that do not know it ignore it."""
 
     response: Response
 
@@ -142,6 +149,7 @@ ResponseEvent = (
     | InProgress
     | Completed
     | Incomplete
+    | Cancelled
     | FailedEvent
     | ErrorEvent
     | ItemAdded

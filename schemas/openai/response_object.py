@@ -96,7 +96,8 @@ class Response(Body, frozen=True, kw_only=True):
     prompt_cache_key: str | None = None
     reasoning: ReasoningOptions
     safety_identifier: str | None = None
-    service_tier: Literal["default"] = "default"
+    service_tier: Literal["default", "flex"] = "default"
+    """``flex``: it was computed in idle slots."""
     store: bool = True
     temperature: float = 1.0
     text: TextConfig
@@ -118,6 +119,13 @@ class ItemList(Body, frozen=True, kw_only=True):
     first_id: str | None
     last_id: str | None
     has_more: bool
+
+
+class InputTokens(Body, frozen=True, kw_only=True):
+    """How long a prompt is."""
+
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+    input_tokens: int
 
 
 class ResponseDeleted(Body, frozen=True, kw_only=True):

@@ -123,5 +123,8 @@ class ResponsesRequest(ModelBody, frozen=True, kw_only=True):
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    """Read to be checked: a conversation that does not fit is refused either way."""
+    service_tier: str | None = None
     conversation: Any = None
     prompt: Any = None

@@ -3,20 +3,23 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
+import openai
 
 from gateway.auth import ApiKey
 from gateway.dashboard.endpoint import FILES
 from gateway.settings import GatewaySettings
 from schemas.dashboard import Snapshot
 from schemas.fleet import Tier
+from schemas.inference import Policy
 from tests.support.browser import browser_page, needs_chromium
 from tests.support.gateway import Mesh, gateway_of, running_mesh
+from tests.support.keys import Door, door_of, key_store, made
 from tests.support.mesh import broker_in, router_of, scripted_worker
 from tests.support.wait import until, until_async
 from workers.scripted import ScriptedSettings
@@ -124,6 +127,60 @@ async def test_the_feed_needs_a_key_where_requests_do(tmp_path: Path) -> None:
         async with session.get(f"{mesh.url}/") as answer:
             assert answer.status == 200
         assert (await first(mesh.url, "sk-good")).workers
+
+
+async def test_a_tenant_sees_its_own_requests_and_the_models_it_may_use(tmp_path: Path) -> None:
+    """Of others a key's holder sees the load alone; an operator sees what went on, not what."""
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(broker_in(tmp_path))
+        for name in ("open", "secret"):
+            script = ScriptedSettings(name=f"{name}-model")
+            await stack.enter_async_context(scripted_worker(broker, name, settings=script))
+        store = await stack.enter_async_context(key_store(broker))
+        door = await stack.enter_async_context(door_of(broker, "open-model", "secret-model"))
+        acme, _ = await made(store, tenant="acme", models=("open-model",))
+        zeta, _ = await made(store, tenant="zeta")
+        operator, _ = await made(store, tenant="acme", operator=True)
+        await until(lambda: all(door.knows(key) for key in (acme, zeta, operator)))
+        for key, model in ((acme, "open-model"), (zeta, "secret-model"), (zeta, CANARY)):
+            await attempt(door, key, model)
+        seen = {key: await first(door.url, key) for key in (acme, zeta, operator)}
+
+    assert [seen[key].tenant for key in seen] == ["acme", "zeta", ""]
+    assert [seen[key].edge.requests for key in seen] == [1, 1, 2]
+    assert [len(seen[key].failures) for key in seen] == [0, 1, 1]
+    assert [sorted(worker.name for worker in seen[key].workers) for key in seen] == [
+        ["open"],
+        ["open", "secret"],
+        ["open", "secret"],
+    ]
+    assert [model.name for model in seen[acme].models] == ["open-model"]
+    assert "secret" not in msgspec.json.encode(seen[acme]).decode()
+    assert CANARY not in msgspec.json.encode(seen[operator]).decode()
+
+
+async def attempt(door: Door, key: str, model: str) -> None:
+    """Ask, whether or not there is such a model."""
+    client = await door.client(key)
+    with suppress(openai.NotFoundError):
+        await client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": CANARY}]
+        )
+
+
+async def test_an_edge_only_key_sees_no_cloud(tmp_path: Path) -> None:
+    """Workers that its requests never get to are not its business."""
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker, "cloudy", Tier.CLOUD),
+        scripted_worker(broker, "edgy"),
+        key_store(broker) as store,
+        door_of(broker, "scripted") as door,
+    ):
+        key, _ = await made(store, policy=Policy.EDGE_ONLY)
+        await until(lambda: door.knows(key) and len(door.fleet.nodes()) == 2)
+        found = await first(door.url, key)
+    assert [worker.name for worker in found.workers] == ["edgy"]
 
 
 async def test_watchers_are_bounded(tmp_path: Path) -> None:
@@ -244,3 +301,18 @@ async def test_a_browser_never_scrolls_sideways(tmp_path: Path) -> None:
         for width in (1280, 900, 420):
             await page.size(width, 800)
             assert (width, await page.evaluate(overhang)) == (width, 0)
+
+
+@needs_chromium
+async def test_a_phone_shows_the_switches_beside_the_name(tmp_path: Path) -> None:
+    """On a narrow window the version goes below, not the buttons."""
+    async with (
+        running_mesh(tmp_path / "mesh") as mesh,
+        browser_page(tmp_path / "profile") as page,
+    ):
+        await page.size(420, 800)
+        await page.open(mesh.url + "/")
+        await page.until("document.querySelector('#about')?.textContent")
+        above = "(one, other) => document.querySelector(one).getBoundingClientRect().bottom <= "
+        above += "document.querySelector(other).getBoundingClientRect().top"
+        assert await page.evaluate(f"({above})('.tools', '#about')")

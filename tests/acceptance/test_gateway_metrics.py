@@ -1,6 +1,7 @@
 """``GET /metrics`` as Prometheus reads it, after real requests on edge and cloud."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.support.mesh import broker_in, router_of, scripted_worker
 from tests.support.wait import until_async
 from workers.scripted import ScriptedSettings
 
+OBSERVABILITY = Path(__file__).parents[2] / "docs" / "observability.md"
 Figures = dict[tuple[str, ...], float]
 SLOW = ScriptedSettings(slots=1, tps=50, tokens=100_000)
 
@@ -213,3 +215,36 @@ async def test_the_page_follows_the_conventions(tmp_path: Path) -> None:
     assert histograms
     assert [name for name in histograms if not name.endswith("_seconds")] == []
     assert "_created" not in text
+    units = ("_ms", "_milliseconds", "_minutes", "_kib", "_mib", "_percent", "_microseconds")
+    gauges = [family for family in own if family.type == "gauge"]
+    assert not any(family.name.endswith((*units, "_total", "_count")) for family in gauges)
+    assert not any(family.name.endswith(units) for family in own)
+    reserved = {"le", "quantile", "instance", "job"}
+    labels = {label for family in own for sample in family.samples for label in sample.labels}
+    assert labels & reserved <= {"le"}  # of the buckets themselves
+
+
+def documented() -> dict[str, tuple[str, set[str]]]:
+    """Return type and labels of every metric by the table of the documentation."""
+    found = {}
+    for line in OBSERVABILITY.read_text().splitlines():
+        if line.startswith("| `mesh_"):
+            _, names, kind, labels, *_ = line.split("|")
+            for name in re.findall(r"mesh_\w+", names):
+                found[name] = (kind.strip(), set(re.findall(r"\w+", labels)))
+    return found
+
+
+async def test_every_metric_is_documented(tmp_path: Path) -> None:
+    """The table names what the page shows, with its type and its labels, and nothing else."""
+    async with edge_and_cloud(tmp_path) as address:
+        await ask(address, stream=True)
+        await ask(address, model="big")
+        families = [f for f in parse(await page(address)) if f.name.startswith("mesh_")]
+    told, shown = documented(), dict[str, tuple[str, set[str]]]()
+    for family in families:
+        name = family.name + "_total" * (family.type == "counter")
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        # What has not been counted yet has no labels to show.
+        shown[name] = (family.type, labels) if family.samples else told.get(name, ("", set()))
+    assert shown == told

@@ -27,9 +27,9 @@ from cli.options import (
 from cli.readiness import Announcer
 from mesh.accounts import Role
 from mesh.settings import Address
-from tests.support.command import Up, running_up
+from tests.support.command import Up, finished, running_up
 from tests.support.mesh import broker_in, scripted_worker
-from tests.support.wait import until
+from tests.support.wait import until, until_async
 from workers.scripted import ScriptedSettings
 
 FREE = Address("127.0.0.1", 0)
@@ -64,6 +64,35 @@ class Stream:
         assert raw.endswith("data: [DONE]\n\n")
         chunks = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith("data: {")]
         return "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+
+
+LIMIT = 40
+
+
+async def counted(base_url: str, key: str) -> int | None:
+    """Ask on a connection of its own; return the status if a process that knows the key answers."""
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as session,
+        session.post(f"{base_url}/chat/completions", json=CHAT | {"max_tokens": 1}) as answer,
+    ):
+        return answer.status if "x-ratelimit-limit-requests" in answer.headers else None
+
+
+async def test_a_keys_limit_holds_over_the_processes(tmp_path: Path) -> None:
+    """Two processes together let in what one would, not twice as much."""
+    async with running_up(tmp_path, "--gateway-processes=2", *SCRIPT) as mesh:
+        limit = f"--requests-per-minute={LIMIT}"
+        made = await finished(tmp_path, "keys", "create", limit, f"--state={mesh.state}")
+        url, key = mesh.run.base_url, made.out.strip()
+        statuses = list[int | None]()
+
+        async def has_had_enough() -> bool:
+            statuses.append(await counted(url, key))
+            return len(statuses) - statuses.count(None) >= 3 * LIMIT
+
+        await until_async(has_had_enough, within=60)
+    assert LIMIT <= statuses.count(200) < 1.5 * LIMIT
+    assert statuses.count(429) > LIMIT
 
 
 @asynccontextmanager

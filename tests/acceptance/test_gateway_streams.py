@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion
 
+from gateway.limiter import LimiterSettings
 from gateway.settings import GatewaySettings
 from mesh.errors import WorkerLost
 from schemas.fleet import ModelStatus
@@ -204,12 +205,14 @@ async def test_many_streams_at_once_keep_their_order(tmp_path: Path) -> None:
     """200 streams over two workers with four slots each all complete, token by token."""
     expected = "".join(f"{number} " for number in range(50))
     script = ScriptedSettings(slots=4, tokens=50, tps=2000)
+    # Clients and workers share the gateway's event loop here, and delay it.
+    settings = GatewaySettings(drain_timeout=2, limiter=LimiterSettings(floor=1000))
     async with (
         broker_in(tmp_path) as broker,
         scripted_worker(broker, "w1", settings=script),
         scripted_worker(broker, "w2", settings=script),
         router_of(broker, "scripted", workers=2) as (router, fleet),
-        gateway_of(router, fleet) as address,
+        gateway_of(router, fleet, settings) as address,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
 

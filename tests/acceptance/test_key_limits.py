@@ -12,10 +12,15 @@ from typing import Any
 import openai
 import pytest
 
+from gateway.gossip import Gossip
 from gateway.pricing import NANO
+from gateway.quotas import Quotas
+from gateway.rates import Limits
 from mesh.accounts import Role
+from mesh.background import background
 from mesh.broker import Broker
 from mesh.buckets import Bucket
+from mesh.fleet import Fleet
 from mesh.keys import SPENDING, KeyStore
 from schemas.fleet import Tariff, Tier
 from schemas.keys import Spent
@@ -90,6 +95,78 @@ async def test_requests_per_minute(tmp_path: Path) -> None:
         assert told["x-ratelimit-remaining-requests"] == "0"
         other, _ = await new_key(store, door)
         assert "x-ratelimit-limit-requests" not in (await raw(door, other)).headers
+
+
+def remaining(door: Door, key: str, unit: str) -> int:
+    """Return how much of its minute a gateway leaves to a key."""
+    caller = door.gatekeeper.identify(f"Bearer {key}")
+    told = door.quotas.meter(caller.key, Limits.of(caller)).headers()
+    return int(told[f"x-ratelimit-remaining-{unit}"])
+
+
+@asynccontextmanager
+async def doors_as(folder: Path, *roles: Role) -> AsyncIterator[tuple[KeyStore, list[Door]]]:
+    """Run gateways in these roles before one worker."""
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(broker_in(folder))
+        worker = scripted_worker(broker, settings=ScriptedSettings(name="spark", tokens=5))
+        await stack.enter_async_context(worker)
+        store = await stack.enter_async_context(key_store(broker))
+        doors = [
+            await stack.enter_async_context(door_of(broker, "spark", role=role)) for role in roles
+        ]
+        yield store, doors
+
+
+async def test_requests_are_counted_over_all_gateways(tmp_path: Path) -> None:
+    """What one gateway has let in, another one does not let in again."""
+    async with doors_as(tmp_path, Role.GATEWAY, Role.GATEWAY) as (store, doors):
+        key, _ = await new_key(store, *doors, requests_per_minute=2)
+        for _ in range(2):
+            await raw(doors[0], key)
+        await until(lambda: remaining(doors[1], key, "requests") == 0)
+        with pytest.raises(openai.RateLimitError) as refused:
+            await raw(doors[1], key)
+    assert refused.value.code == "rate_limit_exceeded"
+
+
+async def test_tokens_are_counted_over_all_gateways(tmp_path: Path) -> None:
+    """The others learn of what was used, after they were told of what was set aside."""
+    async with doors_as(tmp_path, Role.GATEWAY, Role.GATEWAY) as (store, doors):
+        key, _ = await new_key(store, *doors, tokens_per_minute=100)
+        response = await raw(doors[0], key, max_tokens=90)
+        used = response.parse().usage.total_tokens
+        assert remaining(doors[0], key, "tokens") >= 100 - used
+        await until(lambda: remaining(doors[1], key, "tokens") < 100)
+        await until(lambda: not doors[0].quotas.untold.meters)
+        await until(lambda: remaining(doors[1], key, "tokens") >= 100 - used)
+
+
+async def test_an_edge_only_gateway_tells_and_is_not_told(tmp_path: Path) -> None:
+    """Counts leave the edge's account, and nothing but storage comes in."""
+    async with doors_as(tmp_path, Role.EDGE_GATEWAY, Role.GATEWAY) as (store, (edge, app)):
+        key, _ = await new_key(store, edge, app, requests_per_minute=4)
+        await raw(edge, key)
+        await until(lambda: remaining(app, key, "requests") == 3)
+        await raw(app, key)
+        await until(lambda: not app.quotas.untold.meters)
+        assert remaining(edge, key, "requests") == 3
+
+
+async def test_what_cannot_be_told_is_told_later(tmp_path: Path) -> None:
+    """A gateway that has lost the broker keeps counting, and tells when it is back."""
+    async with broker_in(tmp_path) as broker, bus_of(broker, Role.GATEWAY) as bus:
+        quotas = Quotas(Fleet())
+        async with background(Gossip(bus, quotas).run):
+            killed = broker.pid
+            os.kill(killed, signal.SIGKILL)
+            await until(lambda: not bus.connected)
+            quotas.meter("key_1", Limits(requests=2)).begin()
+            dropped = bus.dropped
+            await until(lambda: bus.dropped > dropped)
+            assert quotas.untold.meters
+            await until(lambda: bus.connected)
+            await until(lambda: not quotas.untold.meters)
 
 
 async def test_tokens_per_minute(tmp_path: Path) -> None:

@@ -25,7 +25,12 @@ async def test_a_key_from_creation_to_revocation(tmp_path: Path) -> None:
     async with running_up(tmp_path) as mesh:
         state = f"--state={mesh.state}"
         assert await status(mesh.run.base_url, "none") == 200
-        limits = ("--requests-per-minute=5", "--cloud-usd-per-day=0.5", "--key-model=scripted")
+        limits = (
+            "--requests-per-minute=5",
+            "--cloud-usd-per-day=0.5",
+            "--key-model=scripted",
+            "--operator",
+        )
         words = ("keys", "create", "laptop", "--tenant=acme", *limits, state)
         created = await finished(tmp_path, *words)
         assert created.process.returncode == 0, created.err
@@ -40,10 +45,10 @@ async def test_a_key_from_creation_to_revocation(tmp_path: Path) -> None:
         assert await status(mesh.run.base_url, key) == 200
 
         table = (await finished(tmp_path, "keys", "list", state)).out
-        assert all(word in table for word in ("acme", "laptop", "scripted", "0.5"))
+        assert all(word in table for word in ("acme (operator)", "laptop", "scripted", "0.5"))
         listed = (await finished(tmp_path, "keys", "--json", state)).out
         (record,) = json.loads(listed)
-        assert record["requests_per_minute"] == 5
+        assert (record["requests_per_minute"], record["operator"]) == (5, True)
         assert not re.search(r"[0-9a-f]{64}", listed)
 
         revoke = ("keys", "revoke", record["id"], state)

@@ -26,6 +26,7 @@ CLIENTS = (Role.CLIENT, Role.EDGE_CLIENT)
 RUNNERS = (Role.RUNNER, Role.EDGE_RUNNER)
 
 ADVERTS = [subjects.capacity(tier, "w") for tier in Tier]
+USAGE = [subjects.USAGE]
 WORK = [subjects.work(tier, "w", "infer") for tier in Tier]
 ASK = [subjects.INFER, subjects.CANCEL]
 INBOXES = [f"{inbox_prefix(role)}.guessed" for role in Role]
@@ -54,13 +55,14 @@ TAKEN = [f"$JS.API.STREAM.{op}.{name}" for op in ("UPDATE", "DELETE") for name i
 
 MAY_NOT_PUBLISH: dict[Role, list[str]] = {
     Role.SYS: [*ADVERTS, *WORK, *ASK, "$SYS.ACCOUNT.APP.CONNECT", *STORED, *INBOXES],
-    Role.EDGE_WORKER: [ADVERTS[1], *WORK, *ASK, *STORED, *SERVER, *INBOXES],
-    Role.CLOUD_WORKER: [ADVERTS[0], *WORK, *ASK, *STORED, *SERVER, *INBOXES],
+    Role.EDGE_WORKER: [ADVERTS[1], *WORK, *ASK, *USAGE, *STORED, *SERVER, *INBOXES],
+    Role.CLOUD_WORKER: [ADVERTS[0], *WORK, *ASK, *USAGE, *STORED, *SERVER, *INBOXES],
     **{role: [*ADVERTS, *ASK, *NOT_A_GATEWAYS, *SERVER, *JOBS, *INBOXES] for role in GATEWAYS},
-    **{role: [*ADVERTS, *STORED, *SERVER, *JOBS, *INBOXES] for role in CLIENTS},
+    **{role: [*ADVERTS, *USAGE, *STORED, *SERVER, *JOBS, *INBOXES] for role in CLIENTS},
     Role.RUNNER: [*ADVERTS, *ASK, *NOT_A_RUNNERS, *SERVER, *PULLS[JobSide.EDGE], *TAKEN, *INBOXES],
     Role.EDGE_RUNNER: [
         *ADVERTS,
+        *USAGE,
         *ASK,
         *NOT_A_RUNNERS,
         *SERVER,
@@ -81,8 +83,8 @@ MAY_NOT_SUBSCRIBE: dict[Role, list[str]] = {
     Role.EDGE_WORKER: [*WILDCARDS, all_work(Tier.CLOUD), *ASK, subjects.all_capacity(Tier.EDGE)],
     Role.CLOUD_WORKER: [*WILDCARDS, all_work(Tier.EDGE), *ASK, subjects.all_capacity(Tier.CLOUD)],
     **{role: [*WILDCARDS, subjects.INFER, *map(all_work, Tier)] for role in GATEWAYS},
-    **{role: [*WILDCARDS, *ASK, *map(all_work, Tier)] for role in CLIENTS},
-    **{role: [*WILDCARDS, *ASK, *map(all_work, Tier), SUBMIT] for role in RUNNERS},
+    **{role: [*WILDCARDS, *ASK, *USAGE, *map(all_work, Tier)] for role in CLIENTS},
+    **{role: [*WILDCARDS, *ASK, *USAGE, *map(all_work, Tier), SUBMIT] for role in RUNNERS},
     Role.ADMIN: [*WILDCARDS, *ASK, *map(all_work, Tier), *map(subjects.all_capacity, Tier)],
 }
 

@@ -139,6 +139,21 @@ async def test_a_conversation_goes_on(tmp_path: Path) -> None:
     assert [item.content[0].text for item in items.data] == ["four"]  # type: ignore[union-attr, index]
 
 
+async def test_a_prompt_is_counted(tmp_path: Path) -> None:
+    """A count is what the response will say it was given, the conversation before it included."""
+    async with running_mesh(tmp_path) as mesh, client_of(mesh) as client:
+        first = await client.responses.create(model="scripted", input="one two")
+        turn: Any = {"model": "scripted", "input": "three", "previous_response_id": first.id}
+        counted = await client.responses.input_tokens.count(**turn)
+        second = await client.responses.create(**turn)
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.input_tokens.count(model="nobody", input="three")
+
+    assert counted.object == "response.input_tokens"
+    assert second.usage is not None
+    assert counted.input_tokens == second.usage.input_tokens > 1
+
+
 async def test_a_deleted_response_is_gone(tmp_path: Path) -> None:
     """It can be neither retrieved nor continued nor deleted again."""
     async with running_mesh(tmp_path) as mesh, client_of(mesh) as client:

@@ -14,6 +14,7 @@ import gguf
 from gateway.aliases import Aliases
 from gateway.settings import GatewaySettings
 from schemas.fleet import ModelState
+from tests.conformance.stock import stocked
 from tests.support.gateway import gateway_of
 from tests.support.llama import llama_settings
 from tests.support.mesh import agent_of, broker_in, router_of
@@ -38,7 +39,7 @@ async def target(folder: Path) -> AsyncIterator[str]:
         router, fleet = await stack.enter_async_context(router_of(broker, *names))
         await until(lambda: all(m.state is ModelState.READY for m in fleet.models()), within=60)
         settings = GatewaySettings(aliases=Aliases.parse(ALIASES), drain_timeout=2)
-        address = await stack.enter_async_context(gateway_of(router, fleet, settings))
+        address = await stack.enter_async_context(gateway_of(router, fleet, settings, stocked()))
         yield address.url
 
 

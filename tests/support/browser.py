@@ -107,6 +107,7 @@ class Page:
 
     async def picture(self) -> bytes:
         """Return what the page looks like, whole, as PNG."""
+        await self.do("Emulation.setScrollbarsHidden", hidden=True)  # they would be cut out of it
         shot = await self.do("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(shot["data"])
 

@@ -9,6 +9,7 @@ import openai
 
 from gateway.app import build_app, serving
 from gateway.auth import Gatekeeper
+from gateway.gossip import Gossip
 from gateway.keyring import Keyring
 from gateway.limiter import LimiterSettings
 from gateway.problems import Unauthorized
@@ -32,6 +33,7 @@ class Door:
 
     url: str
     gatekeeper: Gatekeeper
+    quotas: Quotas
     fleet: Fleet
     opened: AsyncExitStack
     clients: dict[str, openai.AsyncOpenAI] = field(default_factory=dict)
@@ -71,14 +73,19 @@ async def door_of(
         fleet = Fleet()
         router = Router(bus, fleet)
         spending = Spending(bus)
-        runs = (Keyring(bus, gatekeeper).run, spending.run, router.run)
+        quotas = Quotas(fleet, spending)
+        runs = (
+            Keyring(bus, gatekeeper).run,
+            spending.run,
+            Gossip(bus, quotas).run,
+            router.run,
+        )
         await stack.enter_async_context(background(*runs))
         await until(lambda: all(fleet.has(model) for model in models))
-        quotas = Quotas(fleet, spending)
         app = build_app(router, fleet, settings, gatekeeper=gatekeeper, quotas=quotas)
         address = await stack.enter_async_context(serving(app, settings))
         opened = await stack.enter_async_context(AsyncExitStack())
-        yield Door(f"http://{address.host}:{address.port}", gatekeeper, fleet, opened)
+        yield Door(f"http://{address.host}:{address.port}", gatekeeper, quotas, fleet, opened)
 
 
 @asynccontextmanager

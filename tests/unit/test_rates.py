@@ -2,15 +2,13 @@
 
 import pytest
 
-from gateway.auth import Caller
 from gateway.problems import RateLimited, describe, retry_headers
-from gateway.rates import Allowance, Meter, written_duration
+from gateway.rates import Allowance, Limits, Meter, Untold, written_duration
 from tests.support.fleets import FakeClock
 
 
 def meter(clock: FakeClock, requests: int | None = None, tokens: int | None = None) -> Meter:
-    caller = Caller(key="key_1", requests_per_minute=requests, tokens_per_minute=tokens)
-    return Meter(caller, clock)
+    return Meter("key_1", Limits(requests=requests, tokens=tokens), clock, Untold())
 
 
 def test_an_allowance_refills_evenly() -> None:
@@ -60,6 +58,51 @@ def test_a_guess_beyond_the_limit_needs_all_of_it() -> None:
     assert limited.reserve(1_000_000) == 100
     with pytest.raises(RateLimited):
         limited.reserve(1)
+
+
+def test_what_one_gateway_counts_another_takes_off() -> None:
+    """Requests and tokens are missing at the other one, and corrections come back there, too."""
+    clock = FakeClock()
+    here, there = meter(clock, 10, 1000), meter(clock, 10, 1000)
+    here.begin()
+    reserved = here.reserve(600)
+    there.learn(here.use)
+    here.told()
+    assert (here.use.requests, here.use.tokens) == (0, 0)
+    assert there.headers()["x-ratelimit-remaining-requests"] == "9"
+    with pytest.raises(RateLimited):
+        there.reserve(600)
+    here.settle(reserved, used=100)
+    there.learn(here.use)
+    assert there.headers()["x-ratelimit-remaining-tokens"] == "900"
+    assert (there.use.requests, there.use.tokens) == (0, 0)
+
+
+def test_what_was_let_in_too_much_is_missing_afterwards() -> None:
+    """Two gateways that both let a minute's worth in pay a minute back."""
+    clock = FakeClock()
+    here, there = meter(clock, requests=60), meter(clock, requests=60)
+    for _ in range(60):
+        here.begin()
+        there.begin()
+    there.learn(here.use)
+    clock.now += 60
+    with pytest.raises(RateLimited):
+        there.begin()
+    clock.now += 1
+    there.begin()
+
+
+def test_a_large_part_of_a_limit_is_urgent() -> None:
+    """A tenth of a minute's worth, of requests or of tokens, is told at once."""
+    assert not meter(FakeClock(), requests=100, tokens=1000).is_urgent
+    few, many, long = (meter(FakeClock(), requests=100, tokens=1000) for _ in range(3))
+    for _ in range(9):
+        few.begin()
+    for _ in range(10):
+        many.begin()
+    long.reserve(100)
+    assert [each.is_urgent for each in (few, many, long)] == [False, True, True]
 
 
 def test_headers_tell_what_is_left() -> None:

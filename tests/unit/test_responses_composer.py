@@ -52,7 +52,7 @@ def play(*frames: Delta, done: Done = DONE) -> tuple[list[dict[str, Any]], Respo
     for frame in frames:
         events += composer.add(frame)
     events += composer.finish(done, 2)
-    events.append(composer.last_event())
+    events += composer.closing()
     return told(events), composer.response
 
 
@@ -144,7 +144,8 @@ def test_a_failure_ends_the_stream() -> None:
     """The error comes in its own event and in the response, which keeps what had come."""
     composer = Composer(DRAFT, "t")
     before = [*composer.opening(), *composer.add(Delta(seq=0, text="a"))]
-    events = told(composer.fail(LOST))
+    composer.fail(LOST)
+    events = told(composer.closing())
     assert kinds(events) == ["error", "failed"]
     assert [event["sequence_number"] for event in events] == [len(before), len(before) + 1]
     assert (events[0]["code"], events[0]["message"]) == ("worker_lost", "gone")

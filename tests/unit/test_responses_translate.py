@@ -16,7 +16,15 @@ from gateway.translate import Terms
 from mesh.errors import InvalidRequest, MeshError, Unsupported
 from mesh.prefix import prefixes
 from schemas.frames import Delta, Done, ToolCallDelta
-from schemas.inference import ChatMessage, FunctionCall, InferRequest, Policy, ToolCall, Usage
+from schemas.inference import (
+    ChatMessage,
+    FunctionCall,
+    InferRequest,
+    Policy,
+    ToolCall,
+    Urgency,
+    Usage,
+)
 from schemas.openai.chat import ChatRequest
 from schemas.openai.response_items import Item, OutputText
 from schemas.openai.responses import ResponsesRequest
@@ -149,7 +157,7 @@ REFUSED: list[tuple[dict[str, Any], type[MeshError], str]] = [
     ({"conversation": "conv_1"}, Unsupported, "conversation"),
     ({"prompt": {"id": "p"}}, Unsupported, "prompt"),
     ({"background": True, "store": False}, InvalidRequest, "background"),
-    ({"background": True, "stream": True}, Unsupported, "background"),
+    ({"truncation": "middle"}, InvalidRequest, "truncation"),
     ({"temperature": 9}, InvalidRequest, "temperature"),
     ({"metadata": {"a": 1}}, InvalidRequest, "metadata"),
 ]  # fmt: skip
@@ -192,6 +200,11 @@ def test_everything_the_sdk_can_send_is_understood() -> None:
         verbosity="low",
     )
     assert request == infer()
+
+
+def test_the_flex_tier_waits_for_idle_slots() -> None:
+    """OpenAI's slower tier is background work here, as in chat."""
+    assert infer(service_tier="flex").urgency is Urgency.BACKGROUND
 
 
 def test_the_chat_body_says_the_same() -> None:

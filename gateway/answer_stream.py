@@ -34,7 +34,7 @@ class Encoder(Protocol):
         ...
 
 
-class ChatStream:
+class AnswerStream:
     """Writes one answer as it comes in.
 
     The headers wait for the first output, so that whatever fails before it is a real HTTP status.
