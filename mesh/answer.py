@@ -57,6 +57,8 @@ class Answer:
         """The tokens, once the answer is complete."""
         self.trace: TraceContext | None = None
         """The span that the attempts are parts of; known once the first frame is asked for."""
+        self.more_at_hand = False
+        """Whether another frame is there already: whoever writes can let it share a write."""
         self._frames: AsyncGenerator[Output, None] | None = None
 
     @property

@@ -199,7 +199,9 @@ class Router:
                                 yield delta
                             if frame.last is not None:
                                 self._count(seat, frame.last)
+                                answer.more_at_hand = True
                                 yield frame.last
+                                answer.more_at_hand = False
                             yield frame
                             return
                         elif isinstance(frame, Delta):
@@ -207,6 +209,7 @@ class Router:
                             self._count(seat, frame)
                             if request.stream:
                                 journey.visible = True
+                                answer.more_at_hand = attempt.has_more
                                 yield frame
                             else:
                                 held.append(frame)
