@@ -50,8 +50,7 @@ class House:
     tracer: Tracer
 
 
-@dataclass(frozen=True, kw_only=True)
-class Opener:
+class Opener(msgspec.Struct, frozen=True, kw_only=True):
     """Opens requests on behalf of a caller, within what its API key allows.
 
     meter: of a limited key. size: bytes of the HTTP request's body.
@@ -74,16 +73,14 @@ class Opener:
             yield answer
 
 
-@asynccontextmanager
-async def answering(router: Router, stay: Stay) -> AsyncIterator[Answer]:
-    """Answer a request for which there is a reservation."""
-    async with router.open(stay.request) as answer:
-        stay.follow(answer)
-        yield answer
+def answering(router: Router, stay: Stay) -> Answer:
+    """Answer a request for which there is a reservation (as ``Router.open``)."""
+    answer = router.open(stay.request)
+    stay.follow(answer)
+    return answer
 
 
-@dataclass(frozen=True)
-class Arrival(Generic[B]):
+class Arrival(msgspec.Struct, Generic[B], frozen=True):
     """A request that came in: its body, the terms of what it asks, and what may open that."""
 
     body: B
@@ -144,8 +141,7 @@ class Entrance(Generic[B]):
         )
 
 
-@dataclass(frozen=True)
-class Visit(Generic[B]):
+class Visit(msgspec.Struct, Generic[B], frozen=True):
     """One request that was let in: its body, the answer being computed, and its record."""
 
     body: B

@@ -8,9 +8,9 @@ inside workers would be stranded with them.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
@@ -148,19 +148,15 @@ class Router:
             tasks.start_soon(self._renew_leases)
             task_status.started()
 
-    @asynccontextmanager
-    async def open(self, request: InferRequest) -> AsyncIterator[Answer]:
-        """Answer a request; leaving the context cancels whatever of it still runs.
+    def open(self, request: InferRequest) -> Answer:
+        """Return the answer to a request, which begins inside the answer's context.
 
         Raises ``InvalidRequest`` for one that gives nothing to compute.
         """
         admission.check(request)
         answer = Answer(request)
         answer.attach(self._frames(request, answer))
-        try:
-            yield answer
-        finally:
-            await answer.aclose()
+        return answer
 
     def waiting(self, model: str) -> int:
         """Return how many requests stand in line for a model."""
@@ -337,6 +333,8 @@ class Router:
 
     def _serve_line(self, model: str) -> None:
         """Give seats to those in line, while there are any; background requests come last."""
+        if not self._lines:
+            return
         for urgency in Urgency:
             line = self._lines.get((model, urgency))
             while line and (tiers := self._fleet.tiers_with_room(model, urgency)):
@@ -370,7 +368,9 @@ class Router:
     def _learn(self, request: InferRequest, done: Done) -> None:
         if request.task is Task.COUNT:
             return  # or the model would seem to give the shortest of answers
-        history = self._histories.setdefault(request.model, ModelHistory())
+        history = self._histories.get(request.model)
+        if history is None:
+            history = self._histories[request.model] = ModelHistory()
         history.learn(estimate.prompt_chars(request), len(request.messages), done.usage)
 
     async def _tick(self) -> None:

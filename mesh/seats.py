@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from schemas.fleet import UNKNOWN, Advert, ModelStatus, Tier
+from schemas.fleet import UNKNOWN, Advert, ModelStatus
 from schemas.inference import Urgency
 
 SAMPLE = 24
@@ -33,6 +33,7 @@ class Node:
         "advert",
         "answered_at",
         "is_gone",
+        "key",
         "misses",
         "seats",
         "seen_at",
@@ -41,6 +42,8 @@ class Node:
 
     def __init__(self, advert: Advert, seen_at: float) -> None:
         self.advert, self.seen_at = advert, seen_at
+        self.key = (advert.tier, advert.worker)
+        """Tier and name: what identifies a worker."""
         self.answered_at = seen_at
         """When it last sent a frame of any attempt: one that answers others is only busy."""
         self.seats: dict[str, Seat] = {}
@@ -51,11 +54,6 @@ class Node:
         self.written = 0
         """Tokens of output that it has sent here."""
         self._suspect = False
-
-    @property
-    def key(self) -> tuple[Tier, str]:
-        """Tier and name: what identifies a worker."""
-        return self.advert.tier, self.advert.worker
 
     @property
     def suspect(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import msgspec
 from aiohttp import web
+from msgspec import structs
 
 from gateway import headers
 from gateway.events import EventStream
@@ -75,10 +76,11 @@ class ResponsesEndpoint:
         if body.store or body.background:
             self._archive.check_size(items)
         history = replace(history, policies=(*history.policies, *policies))
-        terms = replace(terms, policy=history.limit(terms.policy))
+        terms = structs.replace(terms, policy=history.limit(terms.policy))
         if body.background:
             default = self._house.settings.default_deadline_ms
-            terms = replace(terms, deadline_ms=headers.exact_deadline_ms(request.headers, default))
+            exact = headers.exact_deadline_ms(request.headers, default)
+            terms = structs.replace(terms, deadline_ms=exact)
         return _job(body, terms, token, items=items, history=history)
 
     async def _stream(
