@@ -185,6 +185,7 @@ class Seat:
 
     def regroup(self) -> None:
         """Count anew, and sort the seat among those with room, or not."""
+        had_room, was_idle = self.free > 0, self.idle > 0
         if self.node.suspect or self.node.advert.draining:
             self.free = self.idle = 0
         else:
@@ -192,8 +193,10 @@ class Seat:
             self.free = max(0, self._room.free - pending)
             pending += self._pending[Urgency.BACKGROUND]
             self.idle = max(0, min(self.free, self._room.idle - pending))
-        _sort(self, self._group.open, self.free)
-        _sort(self, self._group.idle, self.idle)
+        if had_room != (self.free > 0):
+            _sort(self, self._group.open, self.free)
+        if was_idle != (self.idle > 0):
+            _sort(self, self._group.idle, self.idle)
 
 
 def _room_of(status: ModelStatus) -> Room:
