@@ -86,21 +86,32 @@ class _Ticket:
 
     def __init__(self, demand: Demand) -> None:
         self.demand = demand
+        self.decision: Decision | None = None
         self._taken = False
-        self.decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._bell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def settled(self, within: float) -> Decision | None:
-        await asyncio.wait((self.decision,), timeout=max(0.0, within))
-        return self.settled_now()
+        """Return the decision once there is one, ``None`` if that takes too many seconds."""
+        if self.decision is None:
+            loop = asyncio.get_running_loop()
+            self._bell = loop.create_future()
+            alarm = loop.call_later(max(0.0, within), self._ring)
+            try:
+                await self._bell
+            finally:
+                alarm.cancel()
+        return self.decision
 
-    def settled_now(self) -> Decision | None:
-        return self.decision.result() if self.decision.done() else None
+    def _ring(self) -> None:
+        if not self._bell.done():
+            self._bell.set_result(None)
 
     def settle(self, decision: Decision) -> None:
         """Reserve the seat until the dispatch itself counts."""
         if isinstance(decision, Dispatch | Overflow):
             decision.seat.expect(self.demand.urgency)
-        self.decision.set_result(decision)
+        self.decision = decision
+        self._ring()
 
     def take(self, decision: Decision) -> Decision:
         """End the reservation; the caller dispatches in the same breath."""
@@ -110,7 +121,7 @@ class _Ticket:
 
     def give_back(self) -> bool:
         """End the reservation of a seat that was not taken; tells whether there was one."""
-        decision = self.settled_now()
+        decision = self.decision
         if self._taken or not isinstance(decision, Dispatch | Overflow):
             return False
         decision.seat.settle(self.demand.urgency)
@@ -327,9 +338,9 @@ class Router:
         # Room wakes the line; what else may move a request is looked at here: the cloud, for one
         # that is overdue, and a model that came, failed or went.
         self._serve_line(demand.model)
-        if not ticket.decision.done() and not isinstance(again := self._place(demand), Wait):
+        if ticket.decision is None and not isinstance(again := self._place(demand), Wait):
             ticket.settle(again)
-        return ticket.settled_now()
+        return ticket.decision
 
     def _serve_line(self, model: str) -> None:
         """Give seats to those in line, while there are any; background requests come last."""
