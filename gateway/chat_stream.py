@@ -93,7 +93,9 @@ class ChatStream:
             )
 
     async def _keep_alive(self) -> None:
-        if self._events.silent_too_long:
+        if self._events.ready:
+            await self._events.flush()
+        elif self._events.silent_too_long:
             await self._start()
             await self._events.ping()
 

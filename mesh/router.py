@@ -88,7 +88,7 @@ class _Ticket:
         self.demand = demand
         self.decision: Decision | None = None
         self._taken = False
-        self._bell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._bell: asyncio.Future[None] | None = None
 
     async def settled(self, within: float) -> Decision | None:
         """Return the decision once there is one, ``None`` if that takes too many seconds."""
@@ -103,7 +103,7 @@ class _Ticket:
         return self.decision
 
     def _ring(self) -> None:
-        if not self._bell.done():
+        if self._bell is not None and not self._bell.done():
             self._bell.set_result(None)
 
     def settle(self, decision: Decision) -> None:

@@ -63,7 +63,9 @@ class ResponseStream:
             self._add(self._composer.opening())
 
     async def _keep_alive(self) -> None:
-        if self._events.silent_too_long:
+        if self._events.ready:
+            await self._events.flush()
+        elif self._events.silent_too_long:
             if self._events.started:
                 await self._events.ping()
             await self._open()
