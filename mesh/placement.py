@@ -230,6 +230,8 @@ def _with_room(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
 def _fitting(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
     """Return seats that could take the request in the end; sampled in the same way."""
     group = fleet.group(demand.model, tier)
+    if not group.seats:
+        return ()
     fitting = [seat for seat in group.any() if _fits(demand, seat)]
     return fitting or [seat for seat in group.seats if _fits(demand, seat)]
 

@@ -63,6 +63,8 @@ LOOK_AHEAD = 16
 """How many of those in line are looked at for a free slot; everyone looks again every second."""
 MOST_TOKENS = 1 << 24
 """Tokens of output that an estimate reckons with; a client's integer may be of any size."""
+TURNS = (Urgency.INTERACTIVE, Urgency.BACKGROUND)
+"""Whose line is served first."""
 STALLED_AFTER = 0.1
 """A tick this late means that this process stood still: silence proves nothing then."""
 
@@ -346,7 +348,7 @@ class Router:
         """Give seats to those in line, while there are any; background requests come last."""
         if not self._lines:
             return
-        for urgency in Urgency:
+        for urgency in TURNS:
             line = self._lines.get((model, urgency))
             while line and (tiers := self._fleet.tiers_with_room(model, urgency)):
                 if not self._serve_next(line, tiers):
