@@ -4,6 +4,7 @@ Never what was said: no body, no query string, no header but the request's id. P
 come every few seconds and are told at ``debug`` only.
 """
 
+import logging
 import time
 from typing import Any, Final
 
@@ -45,6 +46,8 @@ class AccessLog:
 
     def bus(self, record: Record, subject: str) -> None:
         """Write the line of a request that came over the bus."""
+        if not self._log.is_enabled_for(logging.INFO):
+            return
         ms = _ms(time.perf_counter() - record.arrived_at)
         self._log.info(
             FINISHED, request_id=record.id, method="NATS", path=subject, ms=ms, **_facts(record)
@@ -53,9 +56,12 @@ class AccessLog:
     def _http(
         self, request: web.Request, began: float, status: int, size: int, outcome: str
     ) -> None:
-        line = self._log.debug if request.path in PROBES else self._log.info
+        level = logging.DEBUG if request.path in PROBES else logging.INFO
+        if not self._log.is_enabled_for(level):
+            return
         record = request.get(RECORD)
-        line(
+        self._log.log(
+            level,
             FINISHED,
             request_id=request[REQUEST_ID],
             method=request.method,

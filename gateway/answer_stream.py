@@ -6,7 +6,7 @@ from typing import Protocol
 from aiohttp import web
 
 from gateway import headers, identity
-from gateway.events import EventStream
+from gateway.events import TOGETHER, EventStream
 from gateway.problems import SAME_NAMES, Problem, describe, respond
 from gateway.record import Record
 from mesh.answer import Answer
@@ -70,17 +70,21 @@ class AnswerStream:
         return await self._events.end()
 
     async def _write(self, frame: Delta) -> None:
-        self._record.output()
+        """Write what is new, together with what is at hand after it."""
+        if not self._events.ready:
+            self._record.output()
         if not self._opened:
             await self._open()
         if event := self._encoder.delta(frame):
-            await self._events.send(event)
+            self._events.add(event)
+        if not self._answer.more_at_hand or self._events.ready >= TOGETHER:
+            await self._events.flush()
 
     async def _open(self) -> None:
         self._opened = True
         await self._start()
         for event in self._encoder.opening():
-            await self._events.send(event)
+            self._events.add(event)
 
     async def _start(self) -> None:
         if not self._events.started:
@@ -89,7 +93,9 @@ class AnswerStream:
             )
 
     async def _keep_alive(self) -> None:
-        if self._events.silent_too_long:
+        if self._events.ready:
+            await self._events.flush()
+        elif self._events.silent_too_long:
             await self._start()
             await self._events.ping()
 
@@ -98,7 +104,7 @@ class AnswerStream:
             self._record.output_began()
             await self._open()
         for event in self._encoder.closing(frame):
-            await self._events.send(event)
+            self._events.add(event)
 
     async def _fail(self, error: MeshError) -> web.StreamResponse:
         """Tell the failure: as a status if the headers are still here, else as the last event."""
@@ -108,5 +114,5 @@ class AnswerStream:
             response = respond(problem)
             response.headers.update(headers.of_route(self._answer.route))
             return response
-        await self._events.send(self._encoder.failure(problem))
+        self._events.add(self._encoder.failure(problem))
         return await self._events.end()

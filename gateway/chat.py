@@ -28,10 +28,12 @@ class ChatEndpoint:
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whole or as a stream."""
-        async with self._reception.visit(request) as visit:
-            if visit.answer.request.stream:
-                return await self._stream(request, visit)
-            return await answer_whole(visit, _gather)
+        return await self._reception.receive(request, self._serve)
+
+    async def _serve(self, request: web.Request, visit: Visit[ChatRequest]) -> web.StreamResponse:
+        if visit.answer.request.stream:
+            return await self._stream(request, visit)
+        return await answer_whole(visit, _gather)
 
     async def _stream(self, request: web.Request, visit: Visit[ChatRequest]) -> web.StreamResponse:
         record, answer, options = visit.record, visit.answer, visit.body.stream_options

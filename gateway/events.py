@@ -15,13 +15,17 @@ STREAM_HEADERS: Final = (
     ("X-Accel-Buffering", "no"),
 )
 
+TOGETHER: Final = 64
+"""Events that share a write at most: a client that reads slowly is noticed between two writes."""
+
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class EventStream:
-    """Writes events, one per write; the headers go out with the first of them.
+    """Writes events; those that are ready together share a write, which costs more than they do.
 
-    Until then a failure can still be told as a real HTTP status.
+    The headers go out with the first of them: until then a failure can still be told as a real HTTP
+    status.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class EventStream:
         self._clock = clock
         self._response: web.StreamResponse | None = None
         self._said_at = clock()
+        self._ready: list[bytes] = []
 
     @property
     def started(self) -> bool:
@@ -50,12 +55,27 @@ class EventStream:
         self._response = web.StreamResponse(headers=self._headers | headers)
         await self._response.prepare(self._request)
 
-    async def send(self, event: bytes) -> None:
-        """Send one event; waits while the client's connection is full."""
+    def add(self, event: bytes) -> None:
+        """Have an event go out with the next write."""
+        self._ready.append(event)
+
+    @property
+    def ready(self) -> int:
+        """How many events the next write will carry."""
+        return len(self._ready)
+
+    async def flush(self) -> None:
+        """Write what is ready; waits while the client's connection is full."""
         if self._response is None:
             raise RuntimeError("a stream is started before anything is sent on it")
-        self._said_at = self._clock()
-        await self._response.write(event)
+        if self._ready:
+            self._said_at = self._clock()
+            await self._response.write(self._take())
+
+    async def send(self, event: bytes) -> None:
+        """Write an event now, after those that were ready before it."""
+        self.add(event)
+        await self.flush()
 
     @property
     def silent_too_long(self) -> bool:
@@ -70,5 +90,9 @@ class EventStream:
         """Finish the HTTP message, whether what it carried succeeded or failed."""
         if self._response is None:
             raise RuntimeError("a stream that never started has nothing to end")
-        await self._response.write_eof()
+        await self._response.write_eof(self._take())
         return self._response
+
+    def _take(self) -> bytes:
+        ready, self._ready = self._ready, []
+        return b"".join(ready)

@@ -1,8 +1,9 @@
 """One request that has ended, as metrics, dashboard and log count it; and the word for its end."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from gateway.problems import HttpError
 from mesh import answer
@@ -22,8 +23,7 @@ OWN_DOING: Final = frozenset({OK, DISCONNECTED})
 """Ends that nobody needs to look into."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """One request that has ended; times in seconds since its arrival.
 
     tenant: empty if it never became clear who asked. model: as the client said, or what its alias

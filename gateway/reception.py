@@ -50,8 +50,7 @@ class House:
     tracer: Tracer
 
 
-@dataclass(frozen=True, kw_only=True)
-class Opener:
+class Opener(msgspec.Struct, frozen=True, kw_only=True):
     """Opens requests on behalf of a caller, within what its API key allows.
 
     meter: of a limited key. size: bytes of the HTTP request's body.
@@ -74,16 +73,14 @@ class Opener:
             yield answer
 
 
-@asynccontextmanager
-async def answering(router: Router, stay: Stay) -> AsyncIterator[Answer]:
-    """Answer a request for which there is a reservation."""
-    async with router.open(stay.request) as answer:
-        stay.follow(answer)
-        yield answer
+def answering(router: Router, stay: Stay) -> Answer:
+    """Answer a request for which there is a reservation (as ``Router.open``)."""
+    answer = router.open(stay.request)
+    stay.follow(answer)
+    return answer
 
 
-@dataclass(frozen=True)
-class Arrival(Generic[B]):
+class Arrival(msgspec.Struct, Generic[B], frozen=True):
     """A request that came in: its body, the terms of what it asks, and what may open that."""
 
     body: B
@@ -144,13 +141,16 @@ class Entrance(Generic[B]):
         )
 
 
-@dataclass(frozen=True)
-class Visit(Generic[B]):
+class Visit(msgspec.Struct, Generic[B], frozen=True):
     """One request that was let in: its body, the answer being computed, and its record."""
 
     body: B
     answer: Answer
     record: Record
+
+
+Serve = Callable[[web.Request, Visit[B]], Awaitable[web.StreamResponse]]
+"""Answers a request that was let in, whole or as a stream."""
 
 
 class Reception(Generic[B]):
@@ -163,14 +163,14 @@ class Reception(Generic[B]):
         self._translate = translate
         self._entrance = Entrance(house, kind)
 
-    @asynccontextmanager
-    async def visit(self, request: web.Request) -> AsyncIterator[Visit[B]]:
-        """Follow one request from its arrival to its end; leaving cancels what still runs."""
+    async def receive(self, request: web.Request, serve: Serve[B]) -> web.StreamResponse:
+        """Follow one request from its arrival to its end; what still runs then is cancelled."""
         with self._entrance.record(request) as record:
             came = await self._entrance.read(request, record)
-            async with came.opener.open(self._translate(came.body, came.terms)) as answer:
+            asked, opener = self._translate(came.body, came.terms), came.opener
+            async with opener.stay(asked) as stay, answering(opener.router, stay) as answer:
                 record.answer = answer
-                yield Visit(came.body, answer, record)
+                return await serve(request, Visit(came.body, answer, record))
 
 
 class WholeEndpoint(Generic[B]):
@@ -190,8 +190,10 @@ class WholeEndpoint(Generic[B]):
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
-        async with self._reception.visit(request) as visit:
-            return await answer_whole(visit, self._write, self._names)
+        return await self._reception.receive(request, self._serve)
+
+    async def _serve(self, _: web.Request, visit: Visit[B]) -> web.StreamResponse:
+        return await answer_whole(visit, self._write, self._names)
 
     async def _write(self, visit: Visit[B]) -> bytes:
         completion = await visit.answer.completion()

@@ -1,6 +1,5 @@
 """From the OpenAI chat body to a request of the mesh: pure, and strict where silence would lie."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,8 +12,7 @@ from schemas.inference import ChatMessage, InferRequest, Policy, Urgency
 from schemas.openai.chat import ChatRequest, ContentPart, NamedTool, Turn
 
 
-@dataclass(frozen=True, kw_only=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What a request brings beside its body: identity, model after aliases, limits."""
 
     id: str

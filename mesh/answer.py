@@ -1,8 +1,8 @@
 """The answer to one request: where it runs, its frames, or the whole completion."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
 
 import msgspec
 
@@ -30,8 +30,7 @@ class Tried(msgspec.Struct, gc=False):
     outcome: str = CANCELLED
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Which worker answers, and why it was the cloud if it was."""
 
     tier: Tier
@@ -40,7 +39,10 @@ class Route:
 
 
 class Answer:
-    """Iterate for the frames, or await ``completion``; either raises ``MeshError``."""
+    """Iterate for the frames, or await ``completion``; either raises ``MeshError``.
+
+    An async context manager: leaving it cancels whatever still runs.
+    """
 
     def __init__(self, request: InferRequest) -> None:
         self.request = request
@@ -57,6 +59,8 @@ class Answer:
         """The tokens, once the answer is complete."""
         self.trace: TraceContext | None = None
         """The span that the attempts are parts of; known once the first frame is asked for."""
+        self.more_at_hand = False
+        """Whether another frame is there already: whoever writes can let it share a write."""
         self._frames: AsyncGenerator[Output, None] | None = None
 
     @property
@@ -88,6 +92,17 @@ class Answer:
         """Stop, and cancel what still runs."""
         if self._frames is not None:
             await self._frames.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
     async def completion(self) -> Completion:
         """Return the whole answer (choice 0) once it is complete."""

@@ -115,6 +115,11 @@ class Attempt:
         return frame
 
     @property
+    def has_more(self) -> bool:
+        """Whether ``next`` has a frame at once."""
+        return bool(self._frames)
+
+    @property
     def outcome(self) -> str:
         """How it ended; one that is closed before its end is no longer wanted."""
         if self._failure is not None:

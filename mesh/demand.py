@@ -1,7 +1,8 @@
 """What placement needs to know of one request."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from mesh.prefix import Prefix
 from schemas.fleet import Tier
@@ -24,8 +25,7 @@ _TIERS = {
 }
 
 
-@dataclass(kw_only=True)
-class Demand:
+class Demand(msgspec.Struct, kw_only=True):
     """What placement needs to know of one request.
 
     prompt_tokens, output_tokens: estimates. deadline: on the caller's clock, seconds. excluded:
@@ -38,7 +38,7 @@ class Demand:
     output_tokens: int
     deadline: float
     urgency: Urgency = Urgency.INTERACTIVE
-    needs: dict[Ability, str] = field(default_factory=dict)
+    needs: dict[Ability, str] = {}
     """Abilities wanted, each with the request field that asks for it."""
     useful_tokens: int = 0
     """Tokens below which an answer is of no use: the first of a stream, else a usual answer's."""
@@ -48,7 +48,7 @@ class Demand:
     line: Line = Line.ARRIVING
     digest: str = ""
     """The model file that began the answer: only a worker with the same one can go on with it."""
-    excluded: set[tuple[Tier, str]] = field(default_factory=set)
+    excluded: set[tuple[Tier, str]] = set()
     edge_attempts: int = 0
     max_edge_attempts: int = 3
 

@@ -52,6 +52,7 @@ def configure(level: LogLevel = LogLevel.INFO, form: LogFormat = LogFormat.AUTO)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    _gather_no_more_than_is_written()
     for name in QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
@@ -61,6 +62,16 @@ def configure(level: LogLevel = LogLevel.INFO, form: LogFormat = LogFormat.AUTO)
         wrapper_class=structlog.make_filtering_bound_logger(root.level),
         cache_logger_on_first_use=True,
     )
+
+
+def _gather_no_more_than_is_written() -> None:
+    """Spare every line a look at the stack, the thread and the process: a fifth of its cost.
+
+    Source: https://docs.python.org/3/howto/logging.html#optimization
+    """
+    logging._srcfile = None  # noqa: SLF001 - as that page has it
+    logging.logThreads = logging.logProcesses = False
+    logging.logMultiprocessing = False
 
 
 def defer_to_logging() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from mesh.demand import Demand, Line
 from mesh.errors import (
     ContextLengthExceeded,
@@ -50,28 +52,24 @@ class Limits:
     queue_limit: int = 256
 
 
-@dataclass(frozen=True)
-class Dispatch:
+class Dispatch(msgspec.Struct, frozen=True):
     """Send the request to this worker."""
 
     seat: Seat
 
 
-@dataclass(frozen=True)
-class Overflow:
+class Overflow(msgspec.Struct, frozen=True):
     """Send the request to this cloud worker, for this reason."""
 
     seat: Seat
     reason: Fallback
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """No slot is free; stand in line."""
 
 
-@dataclass(frozen=True)
-class Reject:
+class Reject(msgspec.Struct, frozen=True):
     """Answer the request with this error."""
 
     error: MeshError
@@ -232,6 +230,8 @@ def _with_room(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
 def _fitting(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
     """Return seats that could take the request in the end; sampled in the same way."""
     group = fleet.group(demand.model, tier)
+    if not group.seats:
+        return ()
     fitting = [seat for seat in group.any() if _fits(demand, seat)]
     return fitting or [seat for seat in group.seats if _fits(demand, seat)]
 

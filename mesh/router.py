@@ -8,9 +8,9 @@ inside workers would be stranded with them.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
@@ -63,6 +63,8 @@ LOOK_AHEAD = 16
 """How many of those in line are looked at for a free slot; everyone looks again every second."""
 MOST_TOKENS = 1 << 24
 """Tokens of output that an estimate reckons with; a client's integer may be of any size."""
+TURNS = (Urgency.INTERACTIVE, Urgency.BACKGROUND)
+"""Whose line is served first."""
 STALLED_AFTER = 0.1
 """A tick this late means that this process stood still: silence proves nothing then."""
 
@@ -86,21 +88,32 @@ class _Ticket:
 
     def __init__(self, demand: Demand) -> None:
         self.demand = demand
+        self.decision: Decision | None = None
         self._taken = False
-        self.decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._bell: asyncio.Future[None] | None = None
 
     async def settled(self, within: float) -> Decision | None:
-        await asyncio.wait((self.decision,), timeout=max(0.0, within))
-        return self.settled_now()
+        """Return the decision once there is one, ``None`` if that takes too many seconds."""
+        if self.decision is None:
+            loop = asyncio.get_running_loop()
+            self._bell = loop.create_future()
+            alarm = loop.call_later(max(0.0, within), self._ring)
+            try:
+                await self._bell
+            finally:
+                alarm.cancel()
+        return self.decision
 
-    def settled_now(self) -> Decision | None:
-        return self.decision.result() if self.decision.done() else None
+    def _ring(self) -> None:
+        if self._bell is not None and not self._bell.done():
+            self._bell.set_result(None)
 
     def settle(self, decision: Decision) -> None:
         """Reserve the seat until the dispatch itself counts."""
         if isinstance(decision, Dispatch | Overflow):
             decision.seat.expect(self.demand.urgency)
-        self.decision.set_result(decision)
+        self.decision = decision
+        self._ring()
 
     def take(self, decision: Decision) -> Decision:
         """End the reservation; the caller dispatches in the same breath."""
@@ -110,7 +123,7 @@ class _Ticket:
 
     def give_back(self) -> bool:
         """End the reservation of a seat that was not taken; tells whether there was one."""
-        decision = self.settled_now()
+        decision = self.decision
         if self._taken or not isinstance(decision, Dispatch | Overflow):
             return False
         decision.seat.settle(self.demand.urgency)
@@ -148,19 +161,15 @@ class Router:
             tasks.start_soon(self._renew_leases)
             task_status.started()
 
-    @asynccontextmanager
-    async def open(self, request: InferRequest) -> AsyncIterator[Answer]:
-        """Answer a request; leaving the context cancels whatever of it still runs.
+    def open(self, request: InferRequest) -> Answer:
+        """Return the answer to a request, which begins inside the answer's context.
 
         Raises ``InvalidRequest`` for one that gives nothing to compute.
         """
         admission.check(request)
         answer = Answer(request)
         answer.attach(self._frames(request, answer))
-        try:
-            yield answer
-        finally:
-            await answer.aclose()
+        return answer
 
     def waiting(self, model: str) -> int:
         """Return how many requests stand in line for a model."""
@@ -199,7 +208,9 @@ class Router:
                                 yield delta
                             if frame.last is not None:
                                 self._count(seat, frame.last)
+                                answer.more_at_hand = True
                                 yield frame.last
+                                answer.more_at_hand = False
                             yield frame
                             return
                         elif isinstance(frame, Delta):
@@ -207,6 +218,7 @@ class Router:
                             self._count(seat, frame)
                             if request.stream:
                                 journey.visible = True
+                                answer.more_at_hand = attempt.has_more
                                 yield frame
                             else:
                                 held.append(frame)
@@ -328,13 +340,15 @@ class Router:
         # Room wakes the line; what else may move a request is looked at here: the cloud, for one
         # that is overdue, and a model that came, failed or went.
         self._serve_line(demand.model)
-        if not ticket.decision.done() and not isinstance(again := self._place(demand), Wait):
+        if ticket.decision is None and not isinstance(again := self._place(demand), Wait):
             ticket.settle(again)
-        return ticket.settled_now()
+        return ticket.decision
 
     def _serve_line(self, model: str) -> None:
         """Give seats to those in line, while there are any; background requests come last."""
-        for urgency in Urgency:
+        if not self._lines:
+            return
+        for urgency in TURNS:
             line = self._lines.get((model, urgency))
             while line and (tiers := self._fleet.tiers_with_room(model, urgency)):
                 if not self._serve_next(line, tiers):
@@ -367,7 +381,9 @@ class Router:
     def _learn(self, request: InferRequest, done: Done) -> None:
         if request.task is Task.COUNT:
             return  # or the model would seem to give the shortest of answers
-        history = self._histories.setdefault(request.model, ModelHistory())
+        history = self._histories.get(request.model)
+        if history is None:
+            history = self._histories[request.model] = ModelHistory()
         history.learn(estimate.prompt_chars(request), len(request.messages), done.usage)
 
     async def _tick(self) -> None:

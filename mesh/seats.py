@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from schemas.fleet import UNKNOWN, Advert, ModelStatus, Tier
+from schemas.fleet import UNKNOWN, Advert, ModelStatus
 from schemas.inference import Urgency
 
 SAMPLE = 24
@@ -33,6 +33,7 @@ class Node:
         "advert",
         "answered_at",
         "is_gone",
+        "key",
         "misses",
         "seats",
         "seen_at",
@@ -41,6 +42,8 @@ class Node:
 
     def __init__(self, advert: Advert, seen_at: float) -> None:
         self.advert, self.seen_at = advert, seen_at
+        self.key = (advert.tier, advert.worker)
+        """Tier and name: what identifies a worker."""
         self.answered_at = seen_at
         """When it last sent a frame of any attempt: one that answers others is only busy."""
         self.seats: dict[str, Seat] = {}
@@ -51,11 +54,6 @@ class Node:
         self.written = 0
         """Tokens of output that it has sent here."""
         self._suspect = False
-
-    @property
-    def key(self) -> tuple[Tier, str]:
-        """Tier and name: what identifies a worker."""
-        return self.advert.tier, self.advert.worker
 
     @property
     def suspect(self) -> bool:
@@ -187,6 +185,7 @@ class Seat:
 
     def regroup(self) -> None:
         """Count anew, and sort the seat among those with room, or not."""
+        had_room, was_idle = self.free > 0, self.idle > 0
         if self.node.suspect or self.node.advert.draining:
             self.free = self.idle = 0
         else:
@@ -194,8 +193,10 @@ class Seat:
             self.free = max(0, self._room.free - pending)
             pending += self._pending[Urgency.BACKGROUND]
             self.idle = max(0, min(self.free, self._room.idle - pending))
-        _sort(self, self._group.open, self.free)
-        _sort(self, self._group.idle, self.idle)
+        if had_room != (self.free > 0):
+            _sort(self, self._group.open, self.free)
+        if was_idle != (self.idle > 0):
+            _sort(self, self._group.idle, self.idle)
 
 
 def _room_of(status: ModelStatus) -> Room:

@@ -49,7 +49,7 @@ class TraceContext(NamedTuple):
 
     def child(self) -> Self:
         """Return a new span of the same trace."""
-        return self._replace(span_id=_span_id())
+        return type(self)(self.trace_id, _span_id(), self.flags)
 
     @property
     def header(self) -> str:

@@ -4,6 +4,7 @@ Pure: the router decides when to look; nothing here knows about time or tasks.
 """
 
 import itertools
+import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -43,7 +44,7 @@ class WaitingLine(Generic[T]):
     def ahead(self, tenant: str, deadline: float) -> int:
         """Return how many would be served before a newcomer, if nobody came after it."""
         own = self._tenants.get(tenant, [])
-        turn = bisect_right(own, deadline, key=lambda request: request[0])
+        turn = bisect_right(own, (deadline, math.inf))
         count, is_before = turn, True
         for name, requests in self._tenants.items():
             if name == tenant:

@@ -6,6 +6,7 @@ gathered for a short window. The first token of a stream goes out at once.
 
 import asyncio
 from collections.abc import Callable
+from itertools import groupby
 
 from mesh.bus import Bus
 from mesh.clock import Clock
@@ -166,17 +167,9 @@ def _merged(pieces: list[Piece]) -> list[Piece]:
     if len(pieces) <= 1:
         return pieces
     merged: list[Piece] = []
-    run: list[Piece] = []
-    for piece in pieces:
-        if run and not (_is_plain(piece) and piece.index == run[0].index):
-            merged.append(_joined(run))
-            run = []
-        if _is_plain(piece):
-            run.append(piece)
-        else:
-            merged.append(piece)
-    if run:
-        merged.append(_joined(run))
+    for (is_plain, _), run in groupby(pieces, key=lambda piece: (_is_plain(piece), piece.index)):
+        alike = list(run)
+        merged += [_joined(alike)] if is_plain else alike
     return merged
 
 

@@ -4,8 +4,6 @@ A background attempt gives way where its engine can interrupt it: an interactive
 only those of its own kind, and never waits for a slot that background work holds.
 """
 
-from collections import Counter
-
 from mesh.seats import Room
 from schemas.fleet import ModelStatus
 from schemas.inference import InferRequest, Urgency
@@ -15,11 +13,12 @@ class Slots:
     """Counts the attempts of each model by urgency."""
 
     def __init__(self) -> None:
-        self._taken: Counter[tuple[str, Urgency]] = Counter()
+        self._taken: dict[tuple[str, Urgency], int] = {}
 
     def take(self, request: InferRequest) -> None:
         """Count an attempt that begins."""
-        self._taken[request.model, request.urgency] += 1
+        key = request.model, request.urgency
+        self._taken[key] = self._taken.get(key, 0) + 1
 
     def release(self, request: InferRequest) -> None:
         """Take back an attempt that has ended."""
@@ -27,12 +26,15 @@ class Slots:
 
     def taken(self, model: str) -> int:
         """Return how many attempts a model has."""
-        return sum(self._taken[model, urgency] for urgency in Urgency)
+        return self._of(model, Urgency.INTERACTIVE) + self._of(model, Urgency.BACKGROUND)
 
     def room(self, status: ModelStatus, *, gives_way: bool) -> Room:
         """Return a model's free and idle slots; ``gives_way``: see ``Engine``."""
         idle = max(0, status.slots - self.taken(status.name))
         if not gives_way:
             return Room(idle, idle)
-        interactive = self._taken[status.name, Urgency.INTERACTIVE]
+        interactive = self._of(status.name, Urgency.INTERACTIVE)
         return Room(max(0, status.slots - interactive), idle)
+
+    def _of(self, model: str, urgency: Urgency) -> int:
+        return self._taken.get((model, urgency), 0)

@@ -34,10 +34,14 @@ class MessagesEndpoint:
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whole or as a stream."""
-        async with self._reception.visit(request) as visit:
-            if visit.answer.request.stream:
-                return await self._stream(request, visit)
-            return await answer_whole(visit, _gather, FIELDS)
+        return await self._reception.receive(request, self._serve)
+
+    async def _serve(
+        self, request: web.Request, visit: Visit[MessagesRequest]
+    ) -> web.StreamResponse:
+        if visit.answer.request.stream:
+            return await self._stream(request, visit)
+        return await answer_whole(visit, _gather, FIELDS)
 
     async def _stream(
         self, request: web.Request, visit: Visit[MessagesRequest]

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 from aiohttp import web
+from msgspec import structs
 
 from gateway import headers
 from gateway.reception import Arrival, House
@@ -36,10 +37,10 @@ class Intake:
         if body.store or body.background:
             self._archive.check_size(items)
         history = replace(history, policies=(*history.policies, *policies))
-        terms = replace(terms, policy=history.limit(terms.policy))
+        terms = structs.replace(terms, policy=history.limit(terms.policy))
         if body.background:
             exact = headers.exact_deadline_ms(request.headers, self._default_deadline_ms)
-            terms = replace(terms, deadline_ms=exact)
+            terms = structs.replace(terms, deadline_ms=exact)
         return _job(body, terms, token, items=items, history=history)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from gateway import headers, identity
-from gateway.events import EventStream
+from gateway.events import TOGETHER, EventStream
 from gateway.problems import describe, respond
 from gateway.record import Record
 from gateway.responses.archive import Archive
@@ -48,30 +48,37 @@ class ResponseStream:
         return await self._events.end()
 
     async def _write(self, frame: Delta) -> None:
-        self._record.output()
+        if not self._events.ready:
+            self._record.output()
         await self._open()
-        await self._send(self._composer.add(frame))
+        self._add(self._composer.add(frame))
+        if not self._answer.more_at_hand or self._events.ready >= TOGETHER:
+            await self._events.flush()
 
     async def _open(self) -> None:
         if not self._events.started:
             await self._events.start(
                 {identity.HEADER: self._record.id, **headers.of_route(self._answer.route)}
             )
-            await self._send(self._composer.opening())
+            self._add(self._composer.opening())
 
     async def _keep_alive(self) -> None:
-        if self._events.silent_too_long:
+        if self._events.ready:
+            await self._events.flush()
+        elif self._events.silent_too_long:
             if self._events.started:
                 await self._events.ping()
             await self._open()
+            await self._events.flush()
 
     async def _complete(self, frame: Done) -> None:
         """End the response; it is stored before a client hears so and asks for it."""
         await self._open()
         composer = self._composer
-        await self._send(composer.finish(frame, int(time.time())))
+        self._add(composer.finish(frame, int(time.time())))
+        await self._events.flush()
         composer.response, _ = await self._job.keep(composer.response, self._archive)
-        await self._send(composer.closing())
+        self._add(composer.closing())
 
     async def _fail(self, error: MeshError) -> web.StreamResponse:
         """Tell the failure: as a status if the headers are still here, else as the last events."""
@@ -82,9 +89,9 @@ class ResponseStream:
             response.headers.update(headers.of_route(self._answer.route))
             return response
         self._composer.fail(problem)
-        await self._send(self._composer.closing())
+        self._add(self._composer.closing())
         return await self._events.end()
 
-    async def _send(self, events: Iterable[Event]) -> None:
+    def _add(self, events: Iterable[Event]) -> None:
         for event in events:
-            await self._events.send(to_bytes(event))
+            self._events.add(to_bytes(event))

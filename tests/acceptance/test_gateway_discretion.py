@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +122,10 @@ class _Indiscreet(ScriptedEngine):
 class _Crashing(Router):
     """Fails in a way nobody thought of, with the prompt in its words."""
 
-    @asynccontextmanager
-    async def open(self, request: InferRequest) -> AsyncIterator[Answer]:
+    def open(self, request: InferRequest) -> Answer:
         if request.messages:
             raise LookupError(request.messages[0].content)
-        yield Answer(request)
+        return Answer(request)
 
 
 @pytest.mark.parametrize("form", [logs.LogFormat.JSON, logs.LogFormat.TEXT])

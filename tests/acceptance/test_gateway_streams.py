@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,17 @@ from msgspec.structs import replace
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion
 
-from gateway.limiter import LimiterSettings
 from gateway.settings import GatewaySettings
+from mesh.answer import Answer, Output
+from mesh.bus import Bus, BusSettings
 from mesh.errors import WorkerLost
+from mesh.fleet import Fleet
+from mesh.router import Router
 from schemas.fleet import ModelStatus
-from schemas.inference import Ability, Dispatch, Usage
+from schemas.frames import Beat, Delta, Done
+from schemas.inference import Ability, Dispatch, InferRequest, Usage
 from tests.support.gateway import Mesh, gateway_of, running_mesh
+from tests.support.keys import ROOMY
 from tests.support.mesh import agent_of, broker_in, router_of, scripted_worker
 from tests.support.wait import until
 from workers.engine import Emit, Finish, Piece
@@ -201,18 +207,56 @@ async def test_choices_and_reasoning_arrive(tmp_path: Path, stream: bool) -> Non
     ]
 
 
+class _Prepared(Router):
+    """Answers with frames of which some are there at once."""
+
+    def open(self, request: InferRequest) -> Answer:
+        answer = Answer(request)
+        answer.attach(self._prepared(answer))
+        return answer
+
+    async def _prepared(self, answer: Answer) -> AsyncGenerator[Output, None]:
+        answer.more_at_hand = True
+        yield Delta(seq=1, text="a")
+        yield Beat(seq=2)
+        yield Delta(seq=3, text="b")
+        answer.more_at_hand = False
+        yield Delta(seq=4, text="c")
+        yield Done(seq=5, finish_reason="stop", usage=Usage())
+
+
+async def test_events_that_are_ready_together_share_a_write() -> None:
+    """Nothing waits for what is not there yet, and the last event goes with the end."""
+    fleet = Fleet()
+    async with (
+        gateway_of(_Prepared(Bus(BusSettings()), fleet), fleet) as address,
+        aiohttp.ClientSession() as session,
+        session.post(f"{address.url}/chat/completions", json=chat()) as answer,
+    ):
+        writes = [b""]
+        async for data, ends in answer.content.iter_chunks():
+            writes[-1] += data
+            if ends:
+                writes.append(b"")
+
+    assert [re.findall(rb'"content":"(.)"', write) for write in writes if write] == [
+        [b"a"],
+        [b"b", b"c"],
+        [],
+    ]
+    assert writes[2].endswith(b"data: [DONE]\n\n")
+
+
 async def test_many_streams_at_once_keep_their_order(tmp_path: Path) -> None:
     """200 streams over two workers with four slots each all complete, token by token."""
     expected = "".join(f"{number} " for number in range(50))
     script = ScriptedSettings(slots=4, tokens=50, tps=2000)
-    # Clients and workers share the gateway's event loop here, and delay it.
-    settings = GatewaySettings(drain_timeout=2, limiter=LimiterSettings(floor=1000))
     async with (
         broker_in(tmp_path) as broker,
         scripted_worker(broker, "w1", settings=script),
         scripted_worker(broker, "w2", settings=script),
         router_of(broker, "scripted", workers=2) as (router, fleet),
-        gateway_of(router, fleet, settings) as address,
+        gateway_of(router, fleet, ROOMY) as address,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
 

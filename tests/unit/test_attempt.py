@@ -67,6 +67,14 @@ ACCEPTED = Accepted(seq=0, worker="w", slots_free=1)
 DONE = Done(seq=1, finish_reason="stop", usage=Usage(), slots_free=2)
 
 
+async def test_an_attempt_tells_whether_the_next_frame_is_there() -> None:
+    """Whoever writes frames on can let them share a write, without waiting for any."""
+    trial = Try()
+    trial.hear(ACCEPTED, Delta(seq=1, text="a"), Delta(seq=2, text="b"))
+    told = [(await trial.attempt.next(), trial.attempt.has_more)[1] for _ in range(3)]
+    assert told == [True, True, False]
+
+
 async def test_frames_come_in_order_and_counts_follow() -> None:
     """The seat is pending until the answer, and frames carry the worker's own count."""
     trial = Try()
