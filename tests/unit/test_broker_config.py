@@ -70,9 +70,12 @@ def imports(account: Account) -> set[tuple[str, str]]:
     return {(item["account"], item["subject"]) for item in items}
 
 
-ROOM = "$JS.API.STREAM.INFO.KV_mesh_jobs"
+ROOMS = [
+    "$JS.API.STREAM.INFO.KV_mesh_jobs",
+    "$JS.API.STREAM.INFO.OBJ_mesh_file_contents",
+]
 """How full the records of jobs are; read alone."""
-SERVED = [*(service.subject for service in (*GATEWAY_STORAGE, *RUNNER_STORAGE)), ROOM]
+SERVED = [*(service.subject for service in (*GATEWAY_STORAGE, *RUNNER_STORAGE)), *ROOMS]
 STORAGE = {(Account.STORE, subject) for subject in SERVED}
 
 
