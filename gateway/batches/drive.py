@@ -111,6 +111,7 @@ class Drive:
         if self._parts > record.parts:
             await self._change(self._counted)
         self._progress = Progress(self._checkpoint.done)
+        log.info("batch.driven", batch=record.id, status=record.status.value, parts=self._parts)
 
     async def _validate(self) -> None:
         inspector = await self._inspect()

@@ -35,9 +35,10 @@ def is_lease(key: str) -> bool:
 class Lease:
     """Held by the gateway that runs a response."""
 
-    def __init__(self, store: ResponseStore, response_key: str, lasts: float = LASTS) -> None:
-        """``lasts``: seconds after the last renewal until it is lost."""
-        self._store, self._key, self._lasts = store, lease_key(response_key), lasts
+    def __init__(self, store: ResponseStore, response_key: str, lasts: float | None = None) -> None:
+        """``lasts``: seconds after the last renewal until it is lost; default: ``LASTS``."""
+        self._store, self._key = store, lease_key(response_key)
+        self._lasts = LASTS if lasts is None else lasts
         self._mark = secrets.token_hex(8).encode()
         self._revision = 0
 

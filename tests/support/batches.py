@@ -28,11 +28,11 @@ MODEL = ScriptedSettings().name
 
 
 @asynccontextmanager
-async def batch_broker(folder: Path) -> AsyncIterator[Broker]:
+async def batch_broker(folder: Path, files_mb: int = 64) -> AsyncIterator[Broker]:
     """Run a broker that stores jobs, files and batches, as ``mesh up`` does."""
     async with job_broker(folder, SMALL) as broker:
         async with bus_of(broker, Role.ADMIN) as admin:
-            for store, _ in stores(admin, 64):
+            for store, _ in stores(admin, files_mb):
                 await store.ensure()
         yield broker
 
