@@ -1,6 +1,7 @@
 """Batches with the client that applications use: from the upload to the download, and all ends."""
 
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -15,9 +16,9 @@ from mesh.subjects import JobSide
 from schemas.inference import Policy
 from schemas.jobs import Priority
 from tests.support.batches import (
-    CHAT,
     MODEL,
     batch_mesh,
+    create,
     ended,
     line,
     lines_of,
@@ -105,7 +106,7 @@ async def test_a_wrong_file_fails_with_the_lines_at_fault(tmp_path: Path) -> Non
 
 async def test_every_endpoint_of_a_batch_answers(tmp_path: Path) -> None:
     """Completions, responses and embeddings come out in their own forms."""
-    asked = {
+    asked: dict[str, dict[str, Any]] = {
         "/v1/completions": {"model": MODEL, "prompt": "count", "max_tokens": 2},
         "/v1/responses": {"model": MODEL, "input": "count", "max_output_tokens": 2},
         "/v1/embeddings": {"model": MODEL, "input": ["one", "two"]},
@@ -191,9 +192,7 @@ async def test_a_tenant_sees_its_own_batches_alone(tmp_path: Path) -> None:
         with pytest.raises(openai.NotFoundError):
             await theirs.files.content(batch.output_file_id or "")
         with pytest.raises(openai.NotFoundError) as refusal:
-            await theirs.batches.create(
-                input_file_id=batch.input_file_id, endpoint=CHAT, completion_window="24h"
-            )
+            await create(theirs, input_file_id=batch.input_file_id)
         assert refusal.value.param == "input_file_id"
 
 
@@ -212,15 +211,16 @@ async def test_what_is_wrong_with_a_batch_is_named(tmp_path: Path) -> None:
     async with batch_mesh(tmp_path) as mesh:
         file = await upload(mesh.client, sheet([line("a")]))
         other = await mesh.client.files.create(file=("a", b"x"), purpose="user_data")
-        right = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
         for wrong in (
             {"endpoint": "/v1/rerank"},
             {"completion_window": "1h"},
             {"input_file_id": other.id},
+            {"metadata": {"key": "x" * 513}},
         ):
+            (field,) = wrong
             with pytest.raises(openai.BadRequestError) as refusal:
-                await mesh.client.batches.create(**(right | wrong))  # type: ignore[arg-type]
-            assert refusal.value.param == next(iter(wrong))
+                await create(mesh.client, **{"input_file_id": file} | wrong)
+            assert (refusal.value.param or "").startswith(field)
 
 
 async def test_without_a_runner_there_are_no_batches(tmp_path: Path) -> None:

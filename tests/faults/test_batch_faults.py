@@ -81,3 +81,22 @@ async def test_a_gateway_that_stood_still_commits_nothing(tmp_path: Path) -> Non
         assert done.status == "completed"
         files = (done.output_file_id, done.error_file_id)
         assert check(NAMES, *[await lines_of(other, file) for file in files]) == []
+
+
+async def test_a_batch_outlives_the_broker(tmp_path: Path) -> None:
+    """Killed in the middle and started again, the broker has all that was committed."""
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(batch_broker(tmp_path / "broker"))
+        await stack.enter_async_context(scripted_worker(broker, settings=STEADY))
+        await stack.enter_async_context(runner_of(broker, JobSide.ANY, SMALL, MODEL))
+        gateway = await stack.enter_async_context(gateway_process(broker, tmp_path, "g"))
+        client = await stack.enter_async_context(client_at(address_of(gateway), retries=5))
+        batch = await submit(client, map(line, NAMES))
+        await until_async(lambda: has_completed(client, batch.id, 100), 60)
+
+        os.kill(broker.pid, signal.SIGKILL)
+        done = await ended(client, batch, within=90)
+
+        assert done.status == "completed"
+        files = (done.output_file_id, done.error_file_id)
+        assert check(NAMES, *[await lines_of(client, file) for file in files]) == []

@@ -110,9 +110,13 @@ async def submit(
 ) -> Batch:
     """Upload lines and make a batch of them."""
     file = await upload(client, sheet(lines))
-    return await client.batches.create(
-        input_file_id=file, endpoint=endpoint, completion_window="24h", **more
-    )
+    return await create(client, input_file_id=file, endpoint=endpoint, **more)
+
+
+async def create(client: openai.AsyncOpenAI, **fields: Any) -> Batch:
+    """Make a batch, for chat unless told otherwise."""
+    asked: dict[str, Any] = {"endpoint": CHAT, "completion_window": "24h", **fields}
+    return await client.batches.create(**asked)
 
 
 async def ended(client: openai.AsyncOpenAI, batch: Batch, within: float = 20.0) -> Batch:
