@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.batches.kept import LONGEST_ID, BatchNotFound, BatchRecord, read_record
+from gateway.batches.kept import BatchNotFound, BatchRecord, is_id, read_record
 from gateway.files.kept import FileRecord
 from gateway.responses.lease import Lease, is_lease
 from mesh.buckets import MEBIBYTE, Bucket, BucketSettings
@@ -83,8 +83,7 @@ class Book:
 
     async def find(self, tenant: str, batch_id: str) -> Kept:
         """Return a batch; raises ``BatchNotFound``."""
-        there_may_be = len(batch_id) <= LONGEST_ID
-        entry = await self._records.within(tenant).get(batch_id) if there_may_be else None
+        entry = await self._records.within(tenant).get(batch_id) if is_id(batch_id) else None
         if entry is None:
             raise BatchNotFound(batch_id)
         return Kept(read_record(entry.value), entry.revision)

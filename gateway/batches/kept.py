@@ -4,6 +4,7 @@ Each change is one compare-and-set on the record; ``driver`` fences it: a gatewa
 while another one took the batch over finds another mark there, and stops.
 """
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -17,8 +18,7 @@ from schemas.inference import Policy
 from schemas.openai.batches import Batch, BatchError, BatchErrors, BatchStatus, RequestCounts
 from schemas.wire import Message, decoder
 
-ID: Final = "batch_[A-Za-z0-9]+"
-LONGEST_ID: Final = 80
+_ID: Final = re.compile("batch_[A-Za-z0-9]{1,64}")
 
 S = BatchStatus
 WAYS: Final[Mapping[BatchStatus, frozenset[BatchStatus]]] = MappingProxyType(
@@ -81,6 +81,11 @@ class BatchHasEnded(HttpError):
 
     status = 409
     code = "batch_not_cancellable"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text from outside can be an id at all, and so may enter a key."""
+    return _ID.fullmatch(text) is not None
 
 
 def taken(record: BatchRecord, driver: str) -> BatchRecord:

@@ -10,11 +10,9 @@ from gateway.batches.book import Book
 from gateway.batches.drive import Garage
 from gateway.batches.driver import Driver
 from gateway.batches.endpoint import BatchesEndpoint
-from gateway.batches.kept import ID as BATCH_ID
 from gateway.batches.parts import Journal
 from gateway.files.cabinet import Cabinet
 from gateway.files.endpoint import FilesEndpoint
-from gateway.files.kept import ID as FILE_ID
 from gateway.files.sweep import Sweeper
 from gateway.reception import House
 from mesh.bus import Bus
@@ -24,9 +22,9 @@ from mesh.jobs.client import Jobs
 Run = Callable[..., Coroutine[Any, Any, object]]
 
 FILES: Final = "/v1/files"
-FILE: Final = FILES + f"/{{id:{FILE_ID}}}"
+FILE: Final = FILES + "/{id}"
 BATCHES: Final = "/v1/batches"
-BATCH: Final = BATCHES + f"/{{id:{BATCH_ID}}}"
+BATCH: Final = BATCHES + "/{id}"
 BEHIND: Final = web.AppKey("behind_batches", tuple[Run, ...])
 """Where an application keeps what runs behind files and batches; whoever serves it runs that."""
 

@@ -10,8 +10,7 @@ from mesh.objects import Place
 from schemas.openai.files import FileObject, Purpose
 from schemas.wire import Message, decoder
 
-ID: Final = "file-[A-Za-z0-9]+"
-LONGEST_ID: Final = 80
+_ID: Final = re.compile("file-[A-Za-z0-9]{1,64}")
 
 
 class Stage(StrEnum):
@@ -86,7 +85,7 @@ class FileInUse(HttpError):
 
 def is_id(text: str) -> bool:
     """Tell whether a text from outside can be an id at all, and so may enter a key."""
-    return len(text) <= LONGEST_ID and re.fullmatch(ID, text) is not None
+    return _ID.fullmatch(text) is not None
 
 
 def new_id() -> str:

@@ -55,9 +55,9 @@ class Form:
     def _expires_after(self) -> ExpiresAfter | None:
         names = {name: f"expires_after[{name}]" for name in ("anchor", "seconds")}
         given = {key: self.fields[name] for key, name in names.items() if name in self.fields}
-        if not given:
+        if not given and "expires_after" not in self.fields:
             return None
-        try:
+        try:  # a bare 'expires_after' has neither, and is refused rather than passed over
             return msgspec.convert(given, ExpiresAfter, strict=False)
         except msgspec.ValidationError:
             raise BadRequest(
