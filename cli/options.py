@@ -206,8 +206,8 @@ class GatewayOptions:
     """Largest file that /v1/files takes, in megabytes."""
     batch_lines: PositiveInt = 50_000
     """Requests that one batch of /v1/batches may have."""
-    open_batches: PositiveInt = 1000
-    """Batches that may be under way in the whole mesh; more are refused."""
+    open_batches: PositiveInt = 100
+    """Batches that one tenant may have under way; more are refused."""
     batch_days: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=366))] = 30.0
     """Days for which batches that have ended can be looked up; their files are kept on."""
 

@@ -58,8 +58,8 @@ class GatewaySettings:
     """Largest file of ``/v1/files``."""
     max_batch_lines: int = 50_000
     """Requests in one batch."""
-    max_open_batches: int = 1000
-    """Batches under way in the whole mesh; more are refused."""
+    max_open_batches: int = 100
+    """Batches of one tenant that may be under way; more are refused."""
     batch_window: float = 24 * 3600.0
     """Time in which a batch is computed, or expires: what clients call ``24h``."""
     batch_ttl: float = 30 * 24 * 3600.0

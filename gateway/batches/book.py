@@ -6,18 +6,22 @@ when all is done, so that no batch is ever without somebody who will find it.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from gateway.batches.kept import BatchNotFound, BatchRecord, is_id, read_record
 from gateway.files.kept import FileRecord
-from gateway.responses.lease import Lease, is_lease
+from gateway.responses.lease import Lease, is_lease, lease_key
 from mesh.buckets import MEBIBYTE, Bucket, BucketSettings
 from mesh.errors import Conflict
 from mesh.inbox import Switchboard
 from mesh.storage import Store
-from schemas.wire import Message, decoder, encode
+from schemas.wire import UNREADABLE, Message, decoder, encode
+
+log = structlog.get_logger("gateway.batches")
 
 RECORDS: Final = BucketSettings(name=Store.BATCHES, max_bytes=128 * MEBIBYTE)
 WORK: Final = BucketSettings(name=Store.BATCH_WORK, max_bytes=16 * MEBIBYTE, ttl=7 * 24 * 3600.0)
@@ -118,7 +122,7 @@ class Book:
     async def open(self) -> Open:
         """Return what is under way."""
         entries = await self._work.entries()
-        markers = (_markers(entry.value) for key, entry in entries.items() if not is_lease(key))
+        markers = _readable(entry.value for key, entry in entries.items() if not is_lease(key))
         held = frozenset(key.rpartition("/")[0] for key in entries if is_lease(key))
         ordered = sorted(markers, key=lambda marker: (marker.created_ms, marker.batch))
         return Open(tuple(ordered), held)
@@ -133,9 +137,21 @@ class Book:
         """Return the lease of a batch, to be taken."""
         return Lease(self._work, batch_id, LEASE)
 
+    async def release(self, batch_id: str) -> None:
+        """Let the lease go at once, without leaving a mark that every look would pass over."""
+        await self._work.purge(lease_key(batch_id))
+
     async def close(self, batch_id: str) -> None:
         """Note that there is nothing left to be done for a batch."""
         await self._work.purge(batch_id)
+
+
+def _readable(values: Iterable[bytes]) -> Iterator[Marker]:
+    for value in values:
+        try:
+            yield _markers(value)
+        except UNREADABLE:
+            log.error("batch.marker_unreadable")
 
 
 def _name(file: FileRecord) -> tuple[str, str]:

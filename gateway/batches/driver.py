@@ -12,8 +12,9 @@ from anyio.abc import TaskGroup, TaskStatus
 from gateway.batches.book import Marker
 from gateway.batches.drive import Drive, Garage
 from gateway.batches.kept import BatchNotFound
-from gateway.batches.turns import choose
+from gateway.batches.turns import choose, to_yield
 from gateway.problems import HttpError
+from gateway.responses.lease import Lease
 from mesh.errors import BusError, Conflict, MeshError, StoreError
 
 log = structlog.get_logger("gateway.batches")
@@ -34,6 +35,8 @@ class Driver:
     def __init__(self, garage: Garage) -> None:
         self._garage = garage
         self._mine: dict[str, Marker] = {}
+        """What is driven here, in the order in which it was taken."""
+        self._scopes: dict[str, anyio.CancelScope] = {}
         self._woken = anyio.Event()
 
     def wake(self) -> None:
@@ -56,39 +59,61 @@ class Driver:
         except (StoreError, BusError) as error:
             log.debug("batches.unseen", reason=error.code.value)
             return
-        for marker in choose(found.markers, found.held, tuple(self._mine.values()), PLACES):
+        mine = tuple(self._mine.values())
+        for marker in choose(found.markers, found.held, mine, PLACES):
             self._mine[marker.batch] = marker
             tasks.start_soon(self._take, marker)
+        let_go = to_yield(found.markers, found.held, mine, PLACES)
+        if let_go is not None and let_go.batch in self._scopes:
+            self._scopes[let_go.batch].cancel()
 
     async def _take(self, marker: Marker) -> None:
+        """Drive a batch under its lease; whatever goes wrong with it ends no other."""
         lease = self._garage.book.lease(marker.batch)
         try:
-            await lease.take()
-            try:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._drive, marker, tasks)
-                    await lease.hold()
-                    tasks.cancel_scope.cancel()  # somebody else has it
-            finally:
-                with anyio.CancelScope(shield=True), anyio.move_on_after(SETTLE_WITHIN):
-                    await lease.give_back()
+            with anyio.CancelScope() as self._scopes[marker.batch]:
+                await lease.take()
+                await self._hold(lease, marker)
         except Conflict:
             log.debug("batch.taken", batch=marker.batch)
         except (StoreError, BusError) as error:
             log.info("batch.not_taken", batch=marker.batch, reason=error.code.value)
         finally:
-            del self._mine[marker.batch]
+            del self._mine[marker.batch], self._scopes[marker.batch]
 
-    async def _drive(self, marker: Marker, tasks: TaskGroup) -> None:
-        """Drive a batch, then end the context that holds its lease; it may not end others."""
+    async def _hold(self, lease: Lease, marker: Marker) -> None:
+        is_ours = True
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._drive, marker, tasks.cancel_scope)
+                await lease.hold()
+                is_ours = False
+                tasks.cancel_scope.cancel()
+        finally:
+            if is_ours:
+                await self._release(marker.batch)
+
+    async def _release(self, batch: str) -> None:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(SETTLE_WITHIN):
+            try:
+                await self._garage.book.release(batch)
+            except (StoreError, BusError) as error:
+                log.info("batch.unreleased", batch=batch, reason=error.code.value)
+
+    async def _drive(self, marker: Marker, lease: anyio.CancelScope) -> None:
+        """Drive a batch, then end the scope in which its lease is held."""
         try:
             batch = await self._garage.book.find(marker.tenant, marker.batch)
             await self._drive_on(Drive(self._garage, batch, secrets.token_hex(8)))
         except BatchNotFound:
-            if marker.is_old:
-                await self._garage.book.close(marker.batch)
+            await self._close_orphan(marker)
+        except (StoreError, BusError) as error:
+            log.info("batch.unread", batch=marker.batch, reason=error.code.value)
+        except Exception:
+            # One batch must not end the gateway.
+            log.exception("batch.crashed", batch=marker.batch)
         finally:
-            tasks.cancel_scope.cancel()
+            lease.cancel()
 
     async def _drive_on(self, drive: Drive) -> None:
         try:
@@ -99,7 +124,6 @@ class Driver:
             if time.time() > drive.expires_at + GIVE_UP_AFTER:
                 await self._fail(drive)
         except* Exception:
-            # One batch must not end the gateway.
             log.exception("batch.crashed", batch=drive.id)
             await self._fail(drive)
 
@@ -108,3 +132,12 @@ class Driver:
             await drive.fail()
         except (MeshError, HttpError) as error:
             log.error("batch.not_failed", batch=drive.id, reason=error.message)
+
+    async def _close_orphan(self, marker: Marker) -> None:
+        """Forget a batch that was never made; one that is being made is left alone."""
+        if not marker.is_old:
+            return
+        try:
+            await self._garage.book.close(marker.batch)
+        except (StoreError, BusError) as error:
+            log.info("batch.orphan_stays", batch=marker.batch, reason=error.code.value)

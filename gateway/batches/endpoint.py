@@ -103,10 +103,11 @@ class BatchesEndpoint:
         return file
 
     async def _check_room(self, tenant: str) -> None:
-        """Raise ``NoResponders`` without a runner to run jobs, ``QueueFull`` for too many."""
+        """Raise ``NoResponders`` without a runner, ``QueueFull`` if the tenant has too many."""
         await self._inquire(tenant)
         most = self._house.settings.max_open_batches
-        if len((await self._garage.book.open()).markers) >= most:
+        markers = (await self._garage.book.open()).markers
+        if sum(marker.tenant == tenant for marker in markers) >= most:
             raise QueueFull(f"{most} batches are under way already; retry later", retry_after=60.0)
 
     def _record(

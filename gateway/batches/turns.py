@@ -1,4 +1,4 @@
-"""Which of the batches under way a gateway drives next. Pure."""
+"""Which of the batches under way a gateway drives next, and which it lets go. Pure."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -38,3 +38,19 @@ def choose(
         free.remove(chosen)
         counts[chosen.tenant] += 1
         yield chosen
+
+
+def to_yield(
+    waiting: Sequence[W], held: Collection[str], mine: Sequence[W], places: int
+) -> W | None:
+    """Return the batch to let go for a tenant that has none here; ``None``: nobody has to wait.
+
+    It is the newest of the tenant with the most; whoever takes it later goes on where it stands.
+    """
+    counts = Counter(each.tenant for each in mine)
+    wanting = any(each.batch not in held and not counts[each.tenant] for each in waiting)
+    if not wanting or len(mine) < places:
+        return None
+    tenant, most = counts.most_common(1)[0]
+    newest = [each for each in mine if each.tenant == tenant]
+    return newest[-1] if most > 1 else None

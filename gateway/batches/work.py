@@ -7,7 +7,6 @@ jobs there can be beyond what is committed.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
 
 import anyio
 
@@ -17,9 +16,7 @@ from gateway.batches.clerk import Clerk, Desk
 from gateway.batches.lines import Line, RawLine, read_line
 from gateway.batches.parts import LineResult
 from gateway.batches.progress import Progress
-
-WINDOW: Final = 256
-"""Lines of one batch that are under way or wait to be committed."""
+from gateway.batches.window import MOST_LINES, Window
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,9 @@ class Work:
 
     def __init__(self, desk: Desk, task: Task) -> None:
         self._desk, self._task = desk, task
-        self._room = anyio.Semaphore(WINDOW)
+        self._window = Window()
+        self._sizes: dict[int, int] = {}
+        """Bytes of the lines that are in the window, by their numbers."""
         self._basket = Basket()
         self._computing: set[anyio.CancelScope] = set()
         self._ending: Ending | None = None
@@ -49,7 +48,7 @@ class Work:
             async with anyio.create_task_group() as clerks:
                 async for raw in self._task.lines:
                     if raw.number not in self._task.progress:
-                        await self._room.acquire()
+                        await self._let_in(raw)
                         clerks.start_soon(self._see_to, read_line(raw))
             self._basket.close()
 
@@ -59,6 +58,11 @@ class Work:
             self._ending = ending
             for scope in tuple(self._computing):
                 scope.cancel()
+
+    async def _let_in(self, raw: RawLine) -> None:
+        size = len(raw.raw or b"")
+        await self._window.enter(size)
+        self._sizes[raw.number] = size
 
     async def _see_to(self, line: Line) -> None:
         self._basket.add(await self._result(Clerk(self._desk, line)))
@@ -81,7 +85,7 @@ class Work:
         Those are among the first lines that are not answered, as many as the window holds; what
         comes after was never submitted.
         """
-        if self._asked >= 2 * WINDOW:
+        if self._asked >= 2 * MOST_LINES:
             return clerk.give_up(ending)
         self._asked += 1
         return await clerk.withdraw(ending)
@@ -90,5 +94,5 @@ class Work:
         while await self._basket.ripe():
             results = self._basket.take()
             await self._task.commit(results)
-            for _ in results:
-                self._room.release()
+            for result in results:
+                self._window.leave(self._sizes.pop(result.number))

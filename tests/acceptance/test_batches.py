@@ -160,6 +160,17 @@ async def none_is_left(jobs: Jobs) -> bool:
     return (await jobs.list()).jobs == ()
 
 
+async def test_a_small_batch_does_not_wait_for_a_large_one(tmp_path: Path) -> None:
+    """Batches go side by side: what comes later and is little has ended first."""
+    async with batch_mesh(tmp_path, script=ScriptedSettings(ttft_ms=20)) as mesh:
+        large = await submit(mesh.client, (line(f"r{number}") for number in range(3000)))
+        await until_async(lambda: has_completed(mesh.client, large.id))
+        small = await ended(mesh.client, await submit(mesh.client, [line("a")]))
+
+        assert small.status == "completed"
+        assert (await mesh.client.batches.retrieve(large.id)).status == "in_progress"
+
+
 async def test_a_batch_whose_time_is_over_gives_what_is_done(tmp_path: Path) -> None:
     """It expires; what was not computed says so, and the rest is there."""
     slow = ScriptedSettings(ttft_ms=100)

@@ -5,6 +5,8 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,8 @@ from gateway.batches.kinds import KINDS
 from gateway.batches.lines import MOST_ERRORS, Inspector, RawLine, Rules, read_line, split
 from gateway.batches.parts import Checkpoint, LineResult, read_part, write_part
 from gateway.batches.progress import Progress
-from gateway.batches.turns import choose
+from gateway.batches.turns import choose, to_yield
+from gateway.batches.window import Window
 from gateway.files.kept import FileRecord, Stage
 from gateway.problems import Problem
 from gateway.translate import Terms
@@ -367,6 +370,46 @@ def test_tenants_share_the_places() -> None:
     """One with many batches leaves room for another's, which came last."""
     assert taken([*MANY, Waits("b0", "b")]) == ["a0", "b0", "a1"]
     assert taken([*MANY, Waits("b0", "b")], MANY[:2], places=3) == ["b0"]
+
+
+def test_a_tenant_that_has_no_place_gets_one() -> None:
+    """Where all are taken, whoever has the most lets its newest go, unless everybody has one."""
+    other = Waits("b0", "b")
+    assert to_yield([*MANY, other], frozenset(), MANY[:3], 3) == MANY[2]
+    assert to_yield([*MANY, other], {"b0"}, MANY[:3], 3) is None
+    assert to_yield([*MANY, other], frozenset(), MANY[:2], 3) is None
+    assert to_yield([*MANY, other], frozenset(), [*MANY[:2], other], 3) is None
+    assert to_yield([other, Waits("c0", "c")], frozenset(), [other], 1) is None
+
+
+async def is_let_in(window: Window, size: int) -> bool:
+    with anyio.move_on_after(0) as scope:
+        await window.enter(size)
+    return not scope.cancelled_caught
+
+
+@pytest.mark.parametrize(
+    ("inside", "size", "room"),
+    [((), 99, True), ((4,), 6, True), ((4,), 7, False), ((1, 1), 0, False), ((99,), 1, False)],
+)
+async def test_a_window_is_so_wide_and_so_heavy(
+    inside: tuple[int, ...], size: int, room: bool
+) -> None:
+    """Two lines or ten bytes are let in and no more, but one line always is."""
+    window = Window(lines=2, size=10)
+    for each in inside:
+        await window.enter(each)
+    assert await is_let_in(window, size) is room
+
+
+async def test_who_leaves_a_window_makes_room() -> None:
+    """Whoever waits for room is let in as soon as there is some."""
+    window = Window(lines=1)
+    await window.enter(1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(window.enter, 2)
+        await anyio.lowlevel.checkpoint()
+        window.leave(1)
 
 
 def test_what_is_driven_is_left_alone() -> None:
