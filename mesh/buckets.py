@@ -149,12 +149,12 @@ class Bucket:
             headers[jetstream.EXPECTED_SEQUENCE] = str(revision)
         await self._write(key, b"", headers, None)
 
-    async def purge(self, key: str) -> None:
-        """Remove an entry without leaving a mark for longer than a second.
-
-        For keys that are never used again: whoever creates one that was purged finds nothing.
-        """
-        await self._write(key, b"", {OPERATION: "PURGE", jetstream.ROLLUP: "sub"}, 1.0)
+    async def purge(self, key: str, revision: int | None = None) -> None:
+        """Remove an entry as ``delete`` does, without leaving a mark for longer than a second."""
+        headers = {OPERATION: "PURGE", jetstream.ROLLUP: "sub"}
+        if revision is not None:
+            headers[jetstream.EXPECTED_SEQUENCE] = str(revision)
+        await self._write(key, b"", headers, 1.0)
 
     @property
     def _what(self) -> str:

@@ -2,15 +2,12 @@
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from msgspec.structs import replace
 
 from gateway.batches.kept import BatchRecord
 from gateway.batches.parts import Journal
 from gateway.files.cabinet import FOR_OUTPUTS, Arriving, Cabinet, new_record
-
-OUTPUT, ERRORS = "output", "error"
 
 
 @dataclass(frozen=True)
@@ -28,15 +25,18 @@ class Assembly:
         self._cabinet, self._journal = cabinet, journal
 
     async def write(self, record: BatchRecord) -> Written:
-        """Write the files of a batch whose parts are all there; may be repeated.
+        """Write the files of a batch whose parts are all there, under the ids of its drafts.
 
-        The files' ids follow from the batch's, so that what somebody left behind who died over
-        this is found and taken away, and no file is there twice. Raises ``StoreFull``.
+        Raises ``StoreFull``; what was written by then is taken back.
         """
         counts = record.batch.request_counts
+        output_id, errors_id = record.drafts
         async with AsyncExitStack() as stack:
-            output = await self._file(stack, record, OUTPUT) if counts.completed else None
-            errors = await self._file(stack, record, ERRORS) if counts.failed else None
+            output = errors = None
+            if counts.completed:
+                output = await self._file(stack, record, output_id, "output")
+            if counts.failed:
+                errors = await self._file(stack, record, errors_id, "error")
             for number in range(1, record.parts + 1):
                 part = await self._journal.get(record.id, number)
                 for file, answers in ((output, part.output), (errors, part.errors)):
@@ -44,9 +44,14 @@ class Assembly:
                         await file.write(answers)
             return Written(await _finished(output), await _finished(errors))
 
-    async def _file(self, stack: AsyncExitStack, batch: BatchRecord, what: str) -> Arriving:
-        file_id = _file_id(batch.id, what)
-        await self._cabinet.clear(batch.tenant, file_id)
+    async def discard(self, tenant: str, drafts: tuple[str, ...]) -> None:
+        """Remove files that belong to no batch: of a driver that did not get to the end."""
+        for file_id in drafts:
+            await self._cabinet.clear(tenant, file_id)
+
+    async def _file(
+        self, stack: AsyncExitStack, batch: BatchRecord, file_id: str, what: str
+    ) -> Arriving:
         record = new_record(batch.tenant, "batch_output", file_id=file_id)
         life = batch.output_life
         named = replace(
@@ -59,7 +64,3 @@ class Assembly:
 
 async def _finished(file: Arriving | None) -> str | None:
     return None if file is None else (await file.finish(file.record)).id
-
-
-def _file_id(batch: str, what: str) -> str:
-    return f"file-{blake2b(f'{batch}/{what}'.encode(), digest_size=16).hexdigest()}"

@@ -23,6 +23,7 @@ from gateway.batches.parts import Checkpoint, Journal, LineResult, write_part
 from gateway.batches.progress import Progress
 from gateway.batches.work import Task, Work
 from gateway.files.cabinet import Cabinet
+from gateway.files.kept import new_id
 from gateway.reception import House
 from mesh.errors import Conflict, MeshError
 from mesh.fleet import ADVERT_INTERVAL
@@ -213,10 +214,23 @@ class Drive:
                 tasks.start_soon(drop, job)
 
     async def _finish(self) -> None:
-        written = await self._garage.assembly.write(self._record)
-        await self._change(
-            lambda record: kept.ended(record, written.output, written.errors, _now())
-        )
+        """Write the files, under ids that are this driver's alone.
+
+        They are in the record before they are used. So a driver that was away may clear up behind
+        those before it, and has no way to touch what those after it have written.
+        """
+        assembly, tenant, left = self._garage.assembly, self._record.tenant, self._record.drafts
+        output, errors = new_id(), new_id()
+        await self._change(lambda record: kept.drafted(record, output, errors))
+        await assembly.discard(tenant, left)
+        written = await assembly.write(self._record)
+        try:
+            await self._change(
+                lambda record: kept.ended(record, written.output, written.errors, _now())
+            )
+        except Superseded:
+            await assembly.discard(tenant, (output, errors))
+            raise
         log.info("batch.ended", batch=self._record.id, status=self._record.status.value)
 
     async def _close(self) -> None:

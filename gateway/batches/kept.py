@@ -38,7 +38,8 @@ class BatchRecord(Message, frozen=True, kw_only=True):
     created_ms: milliseconds since 1970. policy, models: what the API key allowed when the batch was
     made (no models: all). file: that its requests are read from. output_life: seconds for which
     what it gives is kept, ``None`` for ever. driver: the mark of whoever drives it. parts: how many
-    are committed. expired: requests that were not computed in time.
+    are committed. expired: requests that were not computed in time. drafts: ids of the files, output
+    and errors, that the driver writes or that one before it left behind.
     """
 
     batch: Batch
@@ -51,6 +52,7 @@ class BatchRecord(Message, frozen=True, kw_only=True):
     driver: str = ""
     parts: int = 0
     expired: int = 0
+    drafts: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -128,6 +130,11 @@ def finalizing(record: BatchRecord, now: int) -> BatchRecord:
     if record.status in (S.CANCELLING, S.FINALIZING):
         return record
     return _moved(record, S.FINALIZING, finalizing_at=now)
+
+
+def drafted(record: BatchRecord, output: str, errors: str) -> BatchRecord:
+    """Return a batch whose files are written under these ids from now on."""
+    return replace(record, drafts=(output, errors))
 
 
 def ended(record: BatchRecord, output: str | None, errors: str | None, now: int) -> BatchRecord:

@@ -6,7 +6,7 @@ dies in between, and what was left half-way is found and cleared away (``gateway
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import anyio
@@ -23,7 +23,7 @@ from gateway.files.kept import (
     read_record,
 )
 from mesh.buckets import MEBIBYTE, Bucket, BucketSettings
-from mesh.errors import BusError, StoreError, StoreFull
+from mesh.errors import BusError, Conflict, StoreError, StoreFull
 from mesh.inbox import Switchboard
 from mesh.objects import ObjectStore
 from mesh.storage import FILE_CONTENTS, Store
@@ -94,14 +94,13 @@ class Cabinet:
         finally:
             if file.record.stage is Stage.ARRIVING:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(CLEAR_WITHIN):
-                    await self._take_back(record)
+                    await self._take_back(record, revision)
 
     async def remove(self, record: FileRecord) -> None:
         """Remove a file: from now on nobody sees it."""
-        bucket = self._records.within(record.tenant)
-        await bucket.put(record.id, encode(replace(record, stage=Stage.GOING)))
-        await self.contents.remove(record.place)
-        await bucket.purge(record.id)
+        going = encode(replace(record, stage=Stage.GOING))
+        revision = await self._records.within(record.tenant).put(record.id, going)
+        await self._clear_away(record, revision)
 
     async def clear(self, tenant: str, file_id: str) -> None:
         """Remove a file that may be there, whole or not."""
@@ -120,11 +119,18 @@ class Cabinet:
                 retry_after=60.0,
             )
 
-    async def _take_back(self, record: FileRecord) -> None:
+    async def _take_back(self, record: FileRecord, revision: int) -> None:
+        """Remove a file that did not arrive; under its id another one may lie by now."""
         try:
-            await self.remove(record)
+            await self._clear_away(record, revision)
         except (StoreError, BusError) as error:
             log.warning("file.left_behind", file=record.id, reason=error.code.value)
+
+    async def _clear_away(self, record: FileRecord, revision: int) -> None:
+        """Remove a content, and then the record if it is still the one that was written last."""
+        await self.contents.remove(record.place)
+        with suppress(Conflict):
+            await self._records.within(record.tenant).purge(record.id, revision)
 
 
 class Arriving:

@@ -39,7 +39,7 @@ class FileRecord(Message, frozen=True, kw_only=True):
     @property
     def place(self) -> Place:
         """Where its content lies."""
-        return Place(self.content, f"{self.tenant}/{self.id}")
+        return Place(self.content, f"{self.tenant}/{self.id}/{self.content}")
 
     def is_there(self, now: float) -> bool:
         """Tell whether a client may see it."""

@@ -19,6 +19,7 @@ from mesh.accounts import Role
 from mesh.objects import CHUNK
 from tests.support.batches import batch_broker, batch_gateway
 from tests.support.gateway import running_mesh
+from tests.support.jobs import job_broker
 from tests.support.mesh import bus_of
 from tests.support.responses import client_at
 from tests.support.wait import until_async
@@ -205,6 +206,24 @@ async def has_pieces(cabinet: Cabinet) -> bool:
 
 async def has_no_records(cabinet: Cabinet) -> bool:
     return await cabinet.everything() == []
+
+
+async def test_a_broker_without_the_buckets_is_told_of(tmp_path: Path) -> None:
+    """Where nobody has made them yet, files and batches get 503, and the gateway serves on."""
+    async with (
+        job_broker(tmp_path) as broker,
+        batch_gateway(broker) as address,
+        client_at(address) as client,
+    ):
+        asked = (
+            client.files.list(),
+            client.files.create(file=("a", b"x"), purpose="batch"),
+            client.batches.list(),
+        )
+        for question in asked:
+            with pytest.raises(openai.InternalServerError) as refusal:
+                await question
+            assert (refusal.value.status_code, refusal.value.code) == (503, "store_unavailable")
 
 
 async def test_a_gateway_without_a_store_says_so(tmp_path: Path) -> None:
