@@ -38,8 +38,8 @@ class BatchRecord(Message, frozen=True, kw_only=True):
     created_ms: milliseconds since 1970. policy, models: what the API key allowed when the batch was
     made (no models: all). file: that its requests are read from. output_life: seconds for which
     what it gives is kept, ``None`` for ever. driver: the mark of whoever drives it. parts: how many
-    are committed. expired: requests that were not computed in time. drafts: ids of the files, output
-    and errors, that the driver writes or that one before it left behind.
+    are committed. expired: requests that were not computed in time. drafts: ids of output and
+    errors, which the driver writes or one before it left behind.
     """
 
     batch: Batch

@@ -65,6 +65,11 @@ class BatchMesh:
     address: Address
     client: openai.AsyncOpenAI
 
+    @property
+    def url(self) -> str:
+        """The root of the gateway."""
+        return f"http://{self.address.host}:{self.address.port}"
+
 
 @asynccontextmanager
 async def batch_mesh(
