@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 import structlog
 
 from gateway.batches import kept
@@ -36,6 +37,8 @@ LOOK_EVERY: Final = 1.0
 """Seconds between looks at whether a batch was cancelled, or its window is over."""
 FORGOTTEN_AT_ONCE: Final = 16
 TRIES: Final = 5
+LINES_AT_A_TIME: Final = 32
+"""Lines of a file that are looked at without letting anything else run."""
 HEARD_WITHIN: Final = 2 * ADVERT_INTERVAL
 """Seconds in which every worker tells what it serves."""
 
@@ -138,6 +141,8 @@ class Drive:
             inspector.look(line)
             if inspector.has_seen_enough:
                 break
+            if inspector.total % LINES_AT_A_TIME == 0:
+                await anyio.lowlevel.checkpoint()  # whoever waits for an answer comes first
         inspector.finish()
         return inspector
 
