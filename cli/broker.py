@@ -47,7 +47,7 @@ def broker(
 
     async def serve(announcer: Announcer, stop: Stop) -> None:
         async with running_broker(settings) as server:
-            await make_buckets(server)
+            await make_buckets(server, options.files_mb)
             await prepare_jobs(server, jobs)
             announcer.ready(f"credentials in {settings.creds_folder}", server.url)
             await stop.asked.wait()

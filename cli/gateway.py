@@ -33,7 +33,7 @@ from gateway.prices import Prices
 from gateway.problems import Forbidden
 from gateway.quotas import Quotas
 from gateway.responses.store import store_at
-from gateway.settings import GatewaySettings
+from gateway.settings import MEBIBYTE, GatewaySettings
 from gateway.spending import Spending
 from mesh.accounts import Role
 from mesh.background import background
@@ -82,6 +82,10 @@ def _settings(options: GatewayOptions, prices: PriceOptions, life: LifeOptions) 
         default_deadline_ms=options.default_deadline_ms,
         drain_timeout=life.drain_timeout,
         response_ttl=options.response_days * 24 * 3600,
+        max_file=options.max_file_mb * MEBIBYTE,
+        max_batch_lines=options.batch_lines,
+        max_open_batches=options.open_batches,
+        batch_ttl=options.batch_days * 24 * 3600,
         prices=Prices(
             usd_per_million_in=prices.usd_per_million_in,
             usd_per_million_out=prices.usd_per_million_out,
@@ -151,6 +155,7 @@ async def _serve(
             gatekeeper=gatekeeper,
             quotas=quotas,
             responses=await store_at(bus),
+            bus=bus,
             tracer=tracer,
         )
         cap = functools.partial(_cap, settings.policy)

@@ -12,10 +12,12 @@ from cyclopts.types import PositiveInt
 from rich.console import Console
 from rich.table import Table
 
+from cli.buckets import stores
 from cli.bus import bus_settings
 from cli.directory import PIPED_WIDTH
 from cli.life import run
 from cli.options import (
+    FILES_MB,
     BusOptions,
     JobOptions,
     LogOptions,
@@ -44,7 +46,7 @@ class JobAction(StrEnum):
     RETRY = "retry"
     DROP = "drop"
     INIT = "init"
-    """Make the buckets at a broker that neither mesh up nor mesh broker runs."""
+    """Make the buckets at a broker that neither mesh up nor mesh broker runs, all there are."""
 
 
 @group("Selection")
@@ -97,6 +99,8 @@ def jobs(
         if action is JobAction.INIT:
             async with connect(way) as connection:
                 await ensure(connection, job_settings(sizes))
+                for store, _ in stores(connection, FILES_MB, sizes.job_replicas):
+                    await store.ensure()
             return
         async with _jobs(way, selection.job_tenant) as client:
             if action is JobAction.LIST:

@@ -3,8 +3,12 @@
 from cli.options import BrokerOptions, StateOptions
 from mesh.broker import BrokerError, BrokerSettings
 from mesh.broker.claims import check_address
+from mesh.broker.settings import MIB
 from mesh.errors import MeshError
 from mesh.settings import Address
+
+OTHER_MB = 10 * 1024
+"""Megabytes that JetStream may store beside the contents of files."""
 
 
 class CannotListen(MeshError):
@@ -18,6 +22,7 @@ def broker_settings(broker: BrokerOptions, state: StateOptions) -> BrokerSetting
         host=broker.nats_listen.host,
         port=broker.nats_listen.port,
         server=broker.nats_server,
+        jetstream_disk=(OTHER_MB + broker.files_mb) * MIB,
     )
 
 

@@ -18,6 +18,8 @@ from mesh.logs import LogFormat, LogLevel
 from mesh.settings import Address, default_state, memory_size, pair
 from schemas.inference import Policy
 
+FILES_MB = 2048
+
 
 class UsageError(MeshError):
     """The command was called with settings that cannot work together."""
@@ -105,6 +107,8 @@ class BrokerOptions:
     """Where workers and clients connect; 0.0.0.0:4222 lets other machines join; port 0: any."""
     nats_server: Path | None = None
     """nats-server binary; default: the bundled one, else the one on PATH."""
+    files_mb: PositiveInt = FILES_MB
+    """Megabytes of files that the broker keeps; uploads are refused when 3/4 are used."""
 
 
 @group("Bus")
@@ -198,6 +202,14 @@ class GatewayOptions:
     """Whether anybody may ask while no key exists; default: only where no other machine can."""
     response_days: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=366))] = 30.0
     """Days for which responses of /v1/responses can be retrieved and continued."""
+    max_file_mb: PositiveInt = 200
+    """Largest file that /v1/files takes, in megabytes."""
+    batch_lines: PositiveInt = 50_000
+    """Requests that one batch of /v1/batches may have."""
+    open_batches: PositiveInt = 100
+    """Batches that one tenant may have under way; more are refused."""
+    batch_days: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=366))] = 30.0
+    """Days for which batches that have ended can be looked up; their files are kept on."""
 
 
 @group("Upstream")

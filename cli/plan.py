@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from cli.options import (
+    FILES_MB,
     BudgetOptions,
     CloudOptions,
     EngineOptions,
@@ -33,6 +34,7 @@ class Plan:
     state: StateOptions = StateOptions()
     log: LogOptions = LogOptions()
     drain_timeout: float = 30.0
+    files_mb: int = FILES_MB
 
     def parts(self, broker: Broker) -> list[PartSettings]:
         """Return the parts in the order of a request's way; the first stops first."""

@@ -61,6 +61,7 @@ def up(
         cloud=cloud,
         budget=budget,
         jobs=jobs,
+        files_mb=broker.files_mb,
         state=StateOptions(state=state.state.expanduser().absolute()),
         log=replace(log, log_level=log.log_level or LogLevel.WARNING),
         drain_timeout=life.drain_timeout,
@@ -105,7 +106,7 @@ async def _serve(
     await check_listener("--http", plan.gateway.http)
     began = monotonic()
     async with running_broker(settings) as broker:
-        await make_buckets(broker)
+        await make_buckets(broker, plan.files_mb)
         report.broker(broker.url, str(settings.state), monotonic() - began)
         await prepare_jobs(broker, plan.jobs)
         with Ledger(report, settings.state, broker) as ledger:

@@ -13,6 +13,7 @@ from anyio.abc import TaskStatus
 from gateway import embeddings, rerank
 from gateway.access import AccessLog
 from gateway.auth import Gatekeeper
+from gateway.batches.routes import BEHIND, add_batches
 from gateway.bus_requests import BUS_REQUESTS, BusRequests
 from gateway.chat import ChatEndpoint
 from gateway.completions.endpoint import CompletionsEndpoint
@@ -34,6 +35,7 @@ from gateway.settings import GatewaySettings
 from gateway.shedding import Shedder
 from gateway.tally import Tally
 from mesh.background import background
+from mesh.bus import Bus
 from mesh.fleet import Fleet
 from mesh.router import Router
 from mesh.tracing import Tracer, Unrecorded
@@ -64,13 +66,15 @@ def build_app(
     gatekeeper: Gatekeeper | None = None,
     quotas: Quotas | None = None,
     responses: ResponseStore | None = None,
+    bus: Bus | None = None,
     tracer: Tracer | None = None,
 ) -> web.Application:
     """Return the application; it is run by ``serve``, which owns limits and error pages.
 
     ``gatekeeper``: one that follows the keys of the mesh; default: one for the settings' keys.
     ``quotas``: those keys' limits. ``responses``: where responses are kept; default: the memory of
-    this process. ``tracer``: default: one that records nothing.
+    this process. ``bus``: to the broker that keeps files and batches; default: there are none.
+    ``tracer``: default: one that records nothing.
     """
     gatekeeper = gatekeeper or Gatekeeper(settings.keys, open=settings.is_open)
     metrics = Metrics(fleet, router, settings.prices)
@@ -113,6 +117,7 @@ def build_app(
         ]
     )
     add_responses(app, house, responses)
+    add_batches(app, house, bus)
     if settings.dashboard:
         photographer = Photographer(fleet, router, tally)
         Dashboard(photographer, house).add_to(app)
@@ -134,7 +139,7 @@ async def serving(app: web.Application, settings: GatewaySettings) -> AsyncItera
         raise RuntimeError("a runner that is set up has a server")
     shedder = app[SHEDDER]
     listener = Listener(runner.server, settings, shedder)
-    async with background(app[RUNNER].run):
+    async with background(app[RUNNER].run, *app[BEHIND]):
         try:
             server = await _bind(listener, settings)
             try:

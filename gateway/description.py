@@ -29,8 +29,9 @@ FAILURES: Final = MappingProxyType(
         400: "The request is wrong; `param` names the field.",
         401: "The API key is missing or unknown.",
         403: "The key or the gateway does not allow that.",
-        404: "There is no such model.",
+        404: "There is no such thing here.",
         408: "The request did not arrive in time.",
+        409: "It has come too far for that, or something else still needs it.",
         413: "The body is too large.",
         429: "Too much at once, or a quota is used up; `Retry-After` tells when to come again.",
         500: "The gateway failed.",
@@ -92,7 +93,9 @@ class Schemas:
     """The schemas of all bodies, and a reference to each."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
-        requests = _distinct(operation.request for operation in operations)
+        requests = _distinct(
+            body for operation in operations for body in (operation.request, operation.form)
+        )
         answers = _distinct(
             body
             for operation in operations
@@ -169,7 +172,16 @@ def _operation(operation: Operation, schemas: Schemas) -> Json:
         if operation.example is not None:
             content["example"] = msgspec.json.decode(operation.example)
         described["requestBody"] = {"required": True, "content": {"application/json": content}}
+    if operation.form is not None:
+        described["requestBody"] = _form(schemas[operation.form])
     return described
+
+
+def _form(schema: Json) -> Json:
+    """Return the body of an upload; a field that holds fields is spelled ``field[name]``."""
+    encoding = {"expires_after": {"style": "deepObject", "explode": True}}
+    content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+    return {"required": True, "content": content}
 
 
 def _identifier(operation: Operation) -> str:
@@ -240,7 +252,9 @@ def _headers() -> Json:
 
 
 def _success(operation: Operation, schemas: Schemas) -> Json:
-    content: Json = {"application/json": {"schema": schemas[operation.answer]}}
+    content: Json = {"application/octet-stream": {}}
+    if operation.answer is not None:
+        content = {"application/json": {"schema": schemas[operation.answer]}}
     if operation.event is not None:
         content["text/event-stream"] = {"schema": _event(operation, schemas)}
     names = (identity.HEADER,) if operation.request is None else _headers()

@@ -8,14 +8,18 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
+from gateway.batches.endpoint import LARGEST_LIMIT as MOST_BATCHES
+from gateway.files.endpoint import LARGEST_LIMIT as MOST_FILES
 from gateway.responses.pages import LARGEST_LIMIT
 from schemas.anthropic import errors as anthropic
 from schemas.anthropic.answer import Event, Message, TokenCount
 from schemas.anthropic.messages import Conversation, MessagesRequest
+from schemas.openai.batches import Batch, BatchList, BatchRequest
 from schemas.openai.chat import ChatCompletion, ChatCompletionChunk, ChatRequest
 from schemas.openai.completions import CompletionRequest, TextCompletion, TextCompletionChunk
 from schemas.openai.embeddings import EmbeddingList, EmbeddingRequest
 from schemas.openai.errors import ErrorEnvelope
+from schemas.openai.files import FileDeleted, FileForm, FileList, FileObject
 from schemas.openai.models import Model, ModelList
 from schemas.openai.rerank import Ranking, RerankRequest
 from schemas.openai.response_events import ResponseEvent
@@ -28,6 +32,10 @@ COMPUTED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504)
 """How a request can fail that is read from a body and computed by a worker."""
 STORED: Final = (400, 401, 403, 404, 500, 503)
 """How a request can fail for what is kept at the broker."""
+SUBMITTED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 503)
+"""How a request can fail whose body is kept at the broker."""
+SETTLED: Final = (*STORED, 409)
+"""How a request can fail that changes what is kept."""
 MESSAGED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 504, 529)
 """The same with Anthropic's statuses."""
 
@@ -46,7 +54,8 @@ class Operation:
     """One method on one path.
 
     path: as OpenAPI writes it; what is in braces is a text parameter. answer: the body of a
-    success. request: the body that is posted. example: such a body, as JSON. event: what the
+    success, ``None`` where that is the bytes of a file. request: the body that is posted, form: the
+    same as a form with a file. example: such a body, as JSON. event: what the
     ``data`` of each event holds, where a request can ask for a stream; last: the text instead of
     it in the event that ends a success. errors: the body of every failure, in a stream, too.
     failures: their statuses. query: parameters of the query string.
@@ -58,6 +67,7 @@ class Operation:
     summary: str
     answer: Any
     request: Any = None
+    form: Any = None
     example: bytes | None = None
     event: Any = None
     last: str | None = None
@@ -201,6 +211,100 @@ OPERATIONS: Final = (
         request=RerankRequest,
         answer=Ranking,
         example=b'{"model": "ranker", "query": "edge", "documents": ["near", "far away"]}',
+    ),
+    Operation(
+        method="post",
+        path="/v1/files",
+        tag="Files",
+        summary="Upload a file",
+        form=FileForm,
+        answer=FileObject,
+        failures=SUBMITTED,
+    ),
+    Operation(
+        method="get",
+        path="/v1/files",
+        tag="Files",
+        summary="List files, the newest first unless told otherwise",
+        answer=FileList,
+        failures=STORED,
+        query=(
+            Query(name="order", kind=Literal["asc", "desc"], about="Oldest or newest first."),
+            Query(
+                name="limit", kind=Annotated[int, Meta(ge=1, le=MOST_FILES)], about="Files at most."
+            ),
+            Query(name="after", kind=str, about="The id of the file before the first."),
+            Query(name="purpose", kind=str, about="Only files with this purpose."),
+        ),
+    ),
+    Operation(
+        method="get",
+        path="/v1/files/{id}",
+        tag="Files",
+        summary="Look a file up",
+        answer=FileObject,
+        failures=STORED,
+    ),
+    Operation(
+        method="delete",
+        path="/v1/files/{id}",
+        tag="Files",
+        summary="Delete a file that no batch reads",
+        answer=FileDeleted,
+        failures=SETTLED,
+    ),
+    Operation(
+        method="get",
+        path="/v1/files/{id}/content",
+        tag="Files",
+        summary="Download a file",
+        answer=None,
+        failures=STORED,
+    ),
+    Operation(
+        method="post",
+        path="/v1/batches",
+        tag="Batches",
+        summary="Have the requests in a file answered within a day",
+        request=BatchRequest,
+        answer=Batch,
+        failures=SUBMITTED,
+        example=(
+            b'{"input_file_id": "file-7c0ffee", "endpoint": "/v1/chat/completions",'
+            b' "completion_window": "24h"}'
+        ),
+    ),
+    Operation(
+        method="get",
+        path="/v1/batches",
+        tag="Batches",
+        summary="List batches, the newest first",
+        answer=BatchList,
+        failures=STORED,
+        query=(
+            Query(
+                name="limit",
+                kind=Annotated[int, Meta(ge=1, le=MOST_BATCHES)],
+                about="Batches at most.",
+            ),
+            Query(name="after", kind=str, about="The id of the batch before the first."),
+        ),
+    ),
+    Operation(
+        method="get",
+        path="/v1/batches/{id}",
+        tag="Batches",
+        summary="Look a batch up, with how far it is",
+        answer=Batch,
+        failures=STORED,
+    ),
+    Operation(
+        method="post",
+        path="/v1/batches/{id}/cancel",
+        tag="Batches",
+        summary="Cancel a batch; what is computed by then is given out",
+        answer=Batch,
+        failures=SETTLED,
     ),
     Operation(
         method="get",

@@ -54,6 +54,16 @@ class GatewaySettings:
     """How long responses of ``/v1/responses`` can be retrieved and continued."""
     max_response: int = MEBIBYTE
     """Largest response that is stored, its input included."""
+    max_file: int = 200 * MEBIBYTE
+    """Largest file of ``/v1/files``."""
+    max_batch_lines: int = 50_000
+    """Requests in one batch."""
+    max_open_batches: int = 100
+    """Batches of one tenant that may be under way; more are refused."""
+    batch_window: float = 24 * 3600.0
+    """Time in which a batch is computed, or expires: what clients call ``24h``."""
+    batch_ttl: float = 30 * 24 * 3600.0
+    """How long a batch that has ended can be looked up."""
     prices: Prices = field(default_factory=Prices)
     """What the cloud charges, for the sums of what was spent and what was not."""
     access_log: bool = True

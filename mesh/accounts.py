@@ -119,6 +119,15 @@ GATEWAY_STORAGE = (
     storage.writing(Store.SPENDING),
     storage.looking_up(Store.RESPONSES),
     storage.writing(Store.RESPONSES),
+    *storage.reading(Store.FILES),
+    storage.writing(Store.FILES),
+    *storage.filling_files(),
+    *storage.reading(Store.BATCHES),
+    storage.writing(Store.BATCHES),
+    *storage.reading(Store.BATCH_WORK),
+    storage.writing(Store.BATCH_WORK),
+    storage.looking_up(Store.BATCH_PARTS),
+    storage.writing(Store.BATCH_PARTS),
 )
 """What ``Account.STORE`` serves to the gateways' accounts, so that they share all of this."""
 
@@ -155,6 +164,7 @@ def _gateway(account: Account) -> Grant:
             *_ASK_JOBS,
             *(service.subject for service in GATEWAY_STORAGE),
             subjects.USAGE,
+            subjects.FILE_ROOM,
         ),
         subscribe=(
             *_WATCH,
@@ -203,10 +213,12 @@ def _runner(account: Account, side: JobSide) -> Grant:
 
 def _admin() -> Grant:
     stores = (
-        subject for store in Store for subject in (*storage.reading(store), *storage.keeping(store))
+        service.subject
+        for store in Store
+        for service in (*storage.reading(store), *storage.keeping(store))
     )
     return Grant(
         account=Account.STORE,
-        publish=tuple(service.subject for service in stores),
+        publish=(*stores, *(service.subject for service in storage.keeping_files())),
         subscribe=(),
     )

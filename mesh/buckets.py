@@ -11,17 +11,10 @@ from dataclasses import dataclass
 import msgspec
 
 from mesh import jetstream, subjects
-from mesh.errors import (
-    BusUnavailable,
-    Conflict,
-    DeadlineExceeded,
-    MeshError,
-    NoResponders,
-    StoreError,
-)
-from mesh.exchange import ask, ask_for_many
+from mesh.depot import Depot, number
+from mesh.errors import Conflict
 from mesh.inbox import Delivery, Headers, Switchboard
-from mesh.jetstream import DirectGet, LastGet, Reply, StreamConfig, checked, read_reply
+from mesh.jetstream import DirectGet, LastGet, StreamConfig
 
 MEBIBYTE = 1024 * 1024
 OPERATION = "KV-Operation"
@@ -68,41 +61,41 @@ class Bucket:
     ``BusError`` of a broker out of reach; a write that fails so may have happened.
     """
 
-    def __init__(self, bus: Switchboard, settings: BucketSettings, timeout: float = 5.0) -> None:
-        """``timeout``: seconds that the broker gets for an answer."""
+    def __init__(
+        self, bus: Switchboard, settings: BucketSettings, timeout: float = 5.0, folder: str = ""
+    ) -> None:
+        """``timeout``: seconds that the broker gets for an answer; ``folder``: see ``within``."""
         self._bus, self._settings, self._timeout = bus, settings, timeout
         self._stream = subjects.bucket_stream(settings.name)
-        self._all = subjects.bucket_entries(settings.name)
-        self._prefix = self._all.removesuffix(">")
-        self._direct = subjects.stream_api("DIRECT.GET", self._stream)
+        self._prefix = subjects.bucket_folder(settings.name, folder)
+        self._all = f"{self._prefix}>"
+        self._depot = Depot(bus, self._stream, self._what, timeout)
+
+    def within(self, folder: str) -> "Bucket":
+        """Return the entries of one folder, as if they were a bucket of their own."""
+        return Bucket(self._bus, self._settings, self._timeout, folder)
 
     async def ensure(self) -> None:
         """Make the bucket, or give the one that exists these settings."""
         settings = self._settings
-        config = StreamConfig(
-            name=self._stream,
-            subjects=(self._all,),
-            max_bytes=settings.max_bytes,
-            max_age=round(settings.ttl * 1_000_000_000),
-            num_replicas=settings.replicas,
+        await self._depot.ensure(
+            StreamConfig(
+                name=self._stream,
+                subjects=(subjects.bucket_entries(settings.name),),
+                max_bytes=settings.max_bytes,
+                max_age=round(settings.ttl * 1_000_000_000),
+                num_replicas=settings.replicas,
+            )
         )
-        # Asked first: to create one that exists needs room for a second one.
-        found = await self._api("STREAM.INFO", b"")
-        if found.error is not None and found.error.err_code == jetstream.NOT_FOUND:
-            checked(await self._api("STREAM.CREATE", msgspec.json.encode(config)), self._what)
-            return
-        replicas = checked(found, self._what).config.num_replicas
-        kept = msgspec.structs.replace(config, num_replicas=replicas)
-        checked(await self._api("STREAM.UPDATE", msgspec.json.encode(kept)), self._what)
 
     async def revision(self) -> int:
         """Return the number of the last change: one small request, made to be repeated.
 
         Deletions count, since they leave a mark that is kept as long as an entry.
         """
-        reply = await self._ask(self._direct, _LAST)
+        reply = await self._depot.ask(self._depot.direct, _LAST)
         headers = reply.headers or {}
-        return 0 if _is_missing(headers) else _number(headers, jetstream.SEQUENCE)
+        return 0 if _is_missing(headers) else number(headers, jetstream.SEQUENCE)
 
     async def get(self, key: str) -> Entry | None:
         """Return an entry, ``None`` if there is none; raises ``ValueError`` for a key too long."""
@@ -110,7 +103,7 @@ class Bucket:
         headers = reply.headers or {}
         if _is_missing(headers) or _is_marker(headers):
             return None
-        return Entry(key, reply.payload, _number(headers, jetstream.SEQUENCE))
+        return Entry(key, reply.payload, number(headers, jetstream.SEQUENCE))
 
     async def entries(self) -> Mapping[str, Entry]:
         """Return all entries by key."""
@@ -121,10 +114,11 @@ class Bucket:
         entries: dict[str, Entry] = {}
         revision, pending = 0, 1
         while pending:
-            *found, end = await self._page(revision + 1)
+            query = DirectGet(seq=revision + 1, next_by_subj=self._all, batch=PAGE)
+            *found, end = await self._depot.page(query)
             for delivery in found:
                 revision = self._enter(entries, delivery)
-            pending = _number(end.headers or {}, jetstream.NUM_PENDING) if found else 0
+            pending = number(end.headers or {}, jetstream.NUM_PENDING) if found else 0
         return Listing(entries, revision)
 
     async def put(self, key: str, value: bytes, ttl: float | None = None) -> int:
@@ -155,61 +149,43 @@ class Bucket:
             headers[jetstream.EXPECTED_SEQUENCE] = str(revision)
         await self._write(key, b"", headers, None)
 
+    async def purge(self, key: str, revision: int | None = None) -> None:
+        """Remove an entry as ``delete`` does, without leaving a mark for longer than a second."""
+        headers = {OPERATION: "PURGE", jetstream.ROLLUP: "sub"}
+        if revision is not None:
+            headers[jetstream.EXPECTED_SEQUENCE] = str(revision)
+        await self._write(key, b"", headers, 1.0)
+
     @property
     def _what(self) -> str:
         return f"the bucket {self._settings.name}"
 
     async def _read(self, key: str) -> Delivery:
-        subject = subjects.bucket_entry(self._settings.name, key)
-        return await self._ask(f"{self._direct}.{subject}", b"")
+        return await self._depot.ask(f"{self._depot.direct}.{self._subject(key)}", b"")
 
     async def _write(self, key: str, value: bytes, headers: Headers, ttl: float | None) -> int:
         sent = dict(headers)
         if ttl is not None:
             sent[jetstream.TTL] = f"{max(1, math.ceil(ttl))}s"
-        subject = subjects.bucket_entry(self._settings.name, key)
-        reply = read_reply((await self._ask(subject, value, sent)).payload)
-        return checked(reply, f"the entry {key!r} of {self._what}").seq
+        what = f"the entry {key!r} of {self._what}"
+        return (await self._depot.write(self._subject(key), value, sent, what)).seq
+
+    def _subject(self, key: str) -> str:
+        return f"{self._prefix}{subjects.encode_token(key)}"
 
     async def _marker(self, key: str) -> int | None:
         """Return the revision of what a deletion left, 0 where nothing is; ``None``: an entry."""
         headers = (await self._read(key)).headers or {}
         if _is_missing(headers):
             return 0
-        return _number(headers, jetstream.SEQUENCE) if _is_marker(headers) else None
-
-    async def _api(self, operation: str, payload: bytes) -> Reply:
-        subject = subjects.stream_api(operation, self._stream)
-        return read_reply((await self._ask(subject, payload)).payload)
-
-    async def _ask(self, subject: str, payload: bytes, headers: Headers | None = None) -> Delivery:
-        try:
-            return await ask(self._bus, subject, payload, timeout=self._timeout, headers=headers)
-        except (NoResponders, DeadlineExceeded) as error:
-            raise self._unserved(error) from None
-
-    async def _page(self, start: int) -> list[Delivery]:
-        """Return the next entries, and last the broker's word that these are all."""
-        query = msgspec.json.encode(DirectGet(seq=start, next_by_subj=self._all, batch=PAGE))
-        try:
-            return await ask_for_many(
-                self._bus, self._direct, query, is_last=_is_end, timeout=self._timeout
-            )
-        except (NoResponders, DeadlineExceeded) as error:
-            raise self._unserved(error) from None
-
-    def _unserved(self, error: NoResponders | DeadlineExceeded) -> MeshError:
-        """Tell a bucket that is not there from a broker that does not answer."""
-        if isinstance(error, DeadlineExceeded):
-            return BusUnavailable(f"{self._what}: {error.message}")
-        return StoreError(f"{self._what} does not exist, or JetStream is off at this broker")
+        return number(headers, jetstream.SEQUENCE) if _is_marker(headers) else None
 
     def _enter(self, entries: dict[str, Entry], delivery: Delivery) -> int:
         """Enter what a page told of one key, and return its revision."""
         headers = delivery.headers or {}
         subject = headers.get(jetstream.SUBJECT, "")
         key = subjects.decode_token(subject.removeprefix(self._prefix))
-        revision = _number(headers, jetstream.SEQUENCE)
+        revision = number(headers, jetstream.SEQUENCE)
         entries.pop(key, None)
         if not _is_marker(headers):
             entries[key] = Entry(key, delivery.payload, revision)
@@ -223,14 +199,3 @@ def _is_marker(headers: Headers) -> bool:
 
 def _is_missing(headers: Headers) -> bool:
     return headers.get(jetstream.STATUS) == "404"
-
-
-def _is_end(delivery: Delivery) -> bool:
-    return jetstream.STATUS in (delivery.headers or {})
-
-
-def _number(headers: Headers, name: str) -> int:
-    try:
-        return int(headers[name])
-    except (KeyError, ValueError):
-        raise StoreError(f"the broker's answer has no {name}") from None

@@ -18,6 +18,8 @@ NUM_PENDING: Final = "Nats-Num-Pending"
 MARKER_REASON: Final = "Nats-Marker-Reason"
 EXPECTED_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 TTL: Final = "Nats-TTL"
+ROLLUP: Final = "Nats-Rollup"
+"""Of the message that replaces all others on its subject."""
 
 NOT_FOUND: Final = 10059
 """There is no such stream."""

@@ -25,6 +25,18 @@ class Store(StrEnum):
     """Which job a tenant's key stands for."""
     JOB_INDEX = "mesh_job_index"
     """A row for each job, by tenant and state."""
+    FILES = "mesh_files"
+    """What is known of each file of ``/v1/files``, by tenant."""
+    BATCHES = "mesh_batches"
+    """Batches of ``/v1/batches``, by tenant."""
+    BATCH_WORK = "mesh_batch_work"
+    """Which batches are under way, and the leases of the gateways that drive them."""
+    BATCH_PARTS = "mesh_batch_parts"
+    """Answers of batches that are under way."""
+
+
+FILE_CONTENTS = "mesh_file_contents"
+"""The object store with what is in the files (see ``mesh.objects``)."""
 
 
 @dataclass(frozen=True)
@@ -67,4 +79,18 @@ def keeping(store: str) -> tuple[Service, ...]:
         Service(subjects.stream_api("STREAM.CREATE", stream)),
         Service(subjects.stream_api("STREAM.UPDATE", stream)),
         writing(store),
+    )
+
+
+def filling_files() -> tuple[Service, ...]:
+    """Return what writing, reading and removing the contents of files takes."""
+    direct = subjects.stream_api("DIRECT.GET", subjects.object_stream(FILE_CONTENTS))
+    return (Service(direct, many=True), Service(subjects.all_objects(FILE_CONTENTS)))
+
+
+def keeping_files() -> tuple[Service, ...]:
+    """Return what making and configuring the store of contents takes."""
+    stream = subjects.object_stream(FILE_CONTENTS)
+    return tuple(
+        Service(subjects.stream_api(f"STREAM.{op}", stream)) for op in ("INFO", "CREATE", "UPDATE")
     )

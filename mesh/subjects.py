@@ -4,6 +4,7 @@ Tokens that come from outside (worker, model, tenant) are percent-encoded, the d
 no name can add a level or a wildcard to a subject.
 """
 
+from base64 import urlsafe_b64encode
 from enum import StrEnum
 from functools import lru_cache
 from urllib.parse import quote, unquote
@@ -76,6 +77,11 @@ def bucket_stream(bucket: str) -> str:
     return f"KV_{bucket}"
 
 
+def bucket_folder(bucket: str, folder: str = "") -> str:
+    """Return what the subjects of a folder's entries begin with, of all entries without one."""
+    return f"$KV.{bucket}.{encode_token(folder)}." if folder else f"$KV.{bucket}."
+
+
 def bucket_entry(bucket: str, key: str) -> str:
     """Return the subject of one entry of a bucket."""
     return f"$KV.{bucket}.{encode_token(key)}"
@@ -84,6 +90,26 @@ def bucket_entry(bucket: str, key: str) -> str:
 def bucket_entries(bucket: str) -> str:
     """Return the wildcard over the entries of a bucket."""
     return f"$KV.{bucket}.>"
+
+
+def object_stream(store: str) -> str:
+    """Return the name of the JetStream stream behind an object store."""
+    return f"OBJ_{store}"
+
+
+def object_chunks(store: str, token: str) -> str:
+    """Return the subject of the pieces of one object; ``token``: letters, digits, ``_``, ``-``."""
+    return f"$O.{store}.C.{token}"
+
+
+def object_meta(store: str, name: str) -> str:
+    """Return the subject of what an object store says of one object, by its name."""
+    return f"$O.{store}.M.{urlsafe_b64encode(name.encode()).decode()}"
+
+
+def all_objects(store: str) -> str:
+    """Return the wildcard over everything in an object store."""
+    return f"$O.{store}.>"
 
 
 def stream_api(operation: str, stream: str) -> str:
@@ -168,6 +194,8 @@ def job_events(tenant: str) -> str:
 ALL_JOB_EVENTS = f"{JOBS}.events.*.*"
 JOB_ROOM = f"{JOBS}.room"
 """Where the broker says how much the records of jobs take up."""
+FILE_ROOM = f"{PREFIX}.files.room"
+"""Where the broker says how much the contents of files take up."""
 
 
 def job_row(bucket: str, tenant: str, state: str, job: str) -> str:

@@ -1,4 +1,4 @@
-"""The lease of a background response: a small entry that only a living gateway keeps alive.
+"""The lease of a background response, or of a batch: an entry that only a living gateway keeps.
 
 Whoever runs the response renews it every second; it expires by itself when that gateway is gone.
 To cancel a response from elsewhere its lease is revoked: the next renewal finds it changed. So one
@@ -27,17 +27,24 @@ def lease_key(response_key: str) -> str:
     return f"{response_key}/lease"
 
 
+def is_lease(key: str) -> bool:
+    """Tell whether a key is that of a lease."""
+    return key.endswith("/lease")
+
+
 class Lease:
     """Held by the gateway that runs a response."""
 
-    def __init__(self, store: ResponseStore, response_key: str) -> None:
+    def __init__(self, store: ResponseStore, response_key: str, lasts: float | None = None) -> None:
+        """``lasts``: seconds after the last renewal until it is lost; default: ``LASTS``."""
         self._store, self._key = store, lease_key(response_key)
+        self._lasts = LASTS if lasts is None else lasts
         self._mark = secrets.token_hex(8).encode()
         self._revision = 0
 
     async def take(self) -> None:
         """Take the lease before anybody can know of the response; raises ``StoreError``."""
-        self._revision = await self._store.create(self._key, self._mark, LASTS)
+        self._revision = await self._store.create(self._key, self._mark, self._lasts)
 
     async def hold(self) -> None:
         """Renew until the lease is found revoked or expired, and return then.
@@ -58,7 +65,9 @@ class Lease:
         A renewal that seemed to fail may have been written: then the change is our own.
         """
         try:
-            self._revision = await self._store.update(self._key, self._mark, self._revision, LASTS)
+            self._revision = await self._store.update(
+                self._key, self._mark, self._revision, self._lasts
+            )
         except Conflict:
             entry = await self._store.get(self._key)
             if entry is None or entry.value != self._mark:

@@ -24,7 +24,7 @@ from mesh.accounts import (
     inbox_prefix,
 )
 from mesh.broker.settings import BrokerSettings
-from mesh.storage import Store
+from mesh.storage import FILE_CONTENTS, Store
 
 _HEADER = "# The broker of an inference mesh. Rendered anew at every start: edits here are lost.\n"
 _SERVED = (*GATEWAY_STORAGE, *RUNNER_STORAGE)
@@ -93,15 +93,15 @@ def _account(
         case Account.EDGE:
             exports = [*_exports(account, settings), *_JOB_EXPORTS, _USAGE_EXPORT]
             content |= {"jetstream": "enabled", "exports": exports}
-            content |= {"imports": [*_storage_imports(), _JOB_ROOM]}
+            content |= {"imports": [*_storage_imports(), *_ROOM_IMPORTS]}
         case Account.CLOUD:
             content |= {"exports": _exports(account, settings)}
         case Account.APP:
             tiers = [item for source in EXPORTED for item in _imports(source)]
-            imports = [*tiers, *_JOB_IMPORTS, _USAGE_IMPORT, *_storage_imports(), _JOB_ROOM]
+            imports = [*tiers, *_JOB_IMPORTS, _USAGE_IMPORT, *_storage_imports(), *_ROOM_IMPORTS]
             content |= {"jetstream": "enabled", "imports": imports}
         case Account.STORE:
-            content |= {"jetstream": "enabled", "exports": [*_storage_exports(), _ROOM_EXPORT]}
+            content |= {"jetstream": "enabled", "exports": [*_storage_exports(), *_ROOM_EXPORTS]}
         case Account.SYS:
             pass
     return content
@@ -152,10 +152,25 @@ _USAGE_EXPORT = {"stream": subjects.USAGE, "accounts": [Account.APP]}
 _USAGE_IMPORT = {"stream": {"account": Account.EDGE, "subject": subjects.USAGE}}
 
 
-_ROOM = subjects.stream_api("STREAM.INFO", subjects.bucket_stream(Store.JOBS))
-_ROOM_EXPORT = {"service": _ROOM, "accounts": GATEWAY_ACCOUNTS}
+_ROOMS = {
+    subjects.JOB_ROOM: subjects.bucket_stream(Store.JOBS),
+    subjects.FILE_ROOM: subjects.object_stream(FILE_CONTENTS),
+}
+_ROOM_EXPORTS = [
+    {"service": subjects.stream_api("STREAM.INFO", stream), "accounts": GATEWAY_ACCOUNTS}
+    for stream in _ROOMS.values()
+]
 # Under another name: accounts with JetStream take requests by this one to be about themselves.
-_JOB_ROOM = {"service": {"account": Account.STORE, "subject": _ROOM}, "to": subjects.JOB_ROOM}
+_ROOM_IMPORTS = [
+    {
+        "service": {
+            "account": Account.STORE,
+            "subject": subjects.stream_api("STREAM.INFO", stream),
+        },
+        "to": name,
+    }
+    for name, stream in _ROOMS.items()
+]
 
 
 def _storage_exports() -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ class BrokerSettings:
     max_pending: int = 64 * MIB
     write_deadline: float = 5.0
     jetstream_memory: int = 64 * MIB
-    jetstream_disk: int = 8192 * MIB
+    jetstream_disk: int = 12_288 * MIB
     longest_answer: float = 900.0
     longest_silence: float = 30.0
     start_timeout: float = 30.0

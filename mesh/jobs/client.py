@@ -66,8 +66,9 @@ _failures = decoder(Failed)
 class Jobs:
     """The jobs of one tenant."""
 
-    def __init__(self, bus: Bus, tenant: str) -> None:
-        self._bus, self._tenant = bus, tenant
+    def __init__(self, bus: Bus, tenant: str, keep_asking: float = KEEP_ASKING) -> None:
+        """``keep_asking``: seconds for which a question is repeated that nobody answers."""
+        self._bus, self._tenant, self._keep_asking = bus, tenant, keep_asking
         self._waiting: dict[str, set[Listener]] = {}
         self._ended: dict[str, None] = {}
         """Jobs whose end was told lately, the newest last."""
@@ -76,7 +77,7 @@ class Jobs:
     async def submit(self, order: Submit) -> "JobHandle":
         """Store a job and return a handle to it.
 
-        Repeated while nobody answers, for up to ``KEEP_ASKING`` seconds. Raises ``Conflict`` if its
+        Repeated while nobody answers. Raises ``Conflict`` if its
         key or id is that of another job, ``StoreFull``, ``PayloadTooLarge``, ``InvalidRequest``,
         and ``NoResponders`` if no runner is up.
         """
@@ -143,7 +144,7 @@ class Jobs:
             listener.hear(event)
 
     async def _ask(self, op: JobOp, question: Message, form: msgspec.json.Decoder[M]) -> M:
-        deadline, pause, patience = monotonic() + KEEP_ASKING, 0.05, FIRST_PATIENCE
+        deadline, pause, patience = monotonic() + self._keep_asking, 0.05, FIRST_PATIENCE
         payload = encode(question)
         while True:
             try:
@@ -225,12 +226,15 @@ class JobHandle:
         """
         try:
             async with asyncio.timeout(timeout):
-                return _outcome(await self._ended())
+                return _outcome(await self.ended())
         except TimeoutError:
             raise DeadlineExceeded(f"the job has not ended within {timeout:g} s") from None
 
-    async def _ended(self) -> JobRecord:
-        """Wait for the end; the record is read when it is told, and now and then without."""
+    async def ended(self) -> JobRecord:
+        """Wait for the end, however it ends, and return the record.
+
+        It is read when its end is told, and now and then without.
+        """
         await self._jobs.hear()
         pause = FIRST_LOOK
         with self._jobs.listener(self.id) as listener:

@@ -13,11 +13,15 @@ import gguf
 
 from gateway.aliases import Aliases
 from gateway.settings import GatewaySettings
+from mesh.accounts import Role
+from mesh.subjects import JobSide
 from schemas.fleet import ModelState
 from tests.conformance.stock import stocked
+from tests.support.batches import batch_broker
 from tests.support.gateway import gateway_of
+from tests.support.jobs import SMALL, runner_of
 from tests.support.llama import llama_settings
-from tests.support.mesh import agent_of, broker_in, router_of
+from tests.support.mesh import agent_of, bus_of, router_of
 from tests.support.tiny_embedder import write_tiny_embedder
 from tests.support.wait import until
 from workers.llama.engine import LlamaEngine
@@ -34,12 +38,15 @@ async def target(folder: Path) -> AsyncIterator[str]:
     engines = [LlamaEngine(llama_settings(file, context=CONTEXT)) for file in _models(folder)]
     names = [engine.status().name for engine in engines]
     async with AsyncExitStack() as stack:
-        broker = await stack.enter_async_context(broker_in(folder / "broker"))
+        broker = await stack.enter_async_context(batch_broker(folder / "broker"))
         await stack.enter_async_context(agent_of(broker, *engines))
         router, fleet = await stack.enter_async_context(router_of(broker, *names))
+        await stack.enter_async_context(runner_of(broker, JobSide.ANY, SMALL, *names))
+        bus = await stack.enter_async_context(bus_of(broker, Role.GATEWAY))
         await until(lambda: all(m.state is ModelState.READY for m in fleet.models()), within=60)
         settings = GatewaySettings(aliases=Aliases.parse(ALIASES), drain_timeout=2)
-        address = await stack.enter_async_context(gateway_of(router, fleet, settings, stocked()))
+        served = gateway_of(router, fleet, settings, stocked(), bus=bus)
+        address = await stack.enter_async_context(served)
         yield address.url
 
 

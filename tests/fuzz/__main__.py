@@ -21,7 +21,7 @@ from rich.table import Table
 from mesh import logs
 from tests.conformance.target import target
 from tests.fuzz.campaign import SCRIPTED, Tally, fire
-from tests.support.gateway import running_mesh
+from tests.support.batches import batch_mesh
 
 Serve = Callable[[Path], AbstractAsyncContextManager[str]]
 
@@ -54,7 +54,7 @@ def main() -> int:
 @asynccontextmanager
 async def _script(folder: Path) -> AsyncIterator[str]:
     """Serve the scripted engine: fast, and what it cannot do is refused at the gateway."""
-    async with running_mesh(folder, settings=SCRIPTED) as mesh:
+    async with batch_mesh(folder, settings=SCRIPTED) as mesh:
         yield mesh.url
 
 

@@ -68,11 +68,12 @@ def _schema(document: Any, operation: Operation) -> Any:
 def _sample(sampler: Sampler, operation: Operation, schema: Any, dice: Random) -> Any:
     """Return a body full of whatever fits, or the plain example with a few such fields."""
     plain = msgspec.json.decode(operation.example or b"{}")
-    drawn = sampler.body(schema, plain["model"])
+    drawn = sampler.body(schema, plain.get("model"))
     if dice.random() < 0.5:
         return drawn
     few = dice.sample(list(drawn), min(2, len(drawn)))
-    return plain | {name: drawn[name] for name in few} | {"model": drawn["model"]}
+    asked = [*few, "model"] if "model" in plain else few
+    return plain | {name: drawn[name] for name in asked}
 
 
 async def fire(url: str, count: int, seed: int, progress: Callable[[int], None]) -> Tally:

@@ -25,10 +25,10 @@ class Sampler:
         """``components``: what the schemas refer to, by name."""
         self._components, self._dice = components, dice
 
-    def body(self, schema: Json, model: str) -> Json:
-        """Return the body of a request, mostly to this model."""
+    def body(self, schema: Json, model: str | None) -> Json:
+        """Return the body of a request, mostly to this model if it is to any."""
         drawn: Json = self.draw(schema)
-        if self._dice.random() < KNOWN:
+        if model is not None and self._dice.random() < KNOWN:
             drawn["model"] = model
         return drawn
 

@@ -9,7 +9,7 @@ from gateway.openapi import OPERATIONS
 from mesh.errors import InvalidRequest
 from tests.fuzz.campaign import SCRIPTED, Tally, fire, shots
 from tests.fuzz.damage import DAMAGES
-from tests.support.gateway import running_mesh
+from tests.support.batches import batch_mesh
 
 BODIES = 1200
 POSTED = {operation.path for operation in OPERATIONS if operation.request is not None}
@@ -52,7 +52,7 @@ def test_no_body_is_a_server_error(tmp_path: Path) -> None:
     """A short campaign over all endpoints ends without a fault, and gets real answers, too."""
 
     async def campaign() -> Tally:
-        async with running_mesh(tmp_path, settings=SCRIPTED) as mesh:
+        async with batch_mesh(tmp_path, settings=SCRIPTED) as mesh:
             return await fire(mesh.url, BODIES, 5, lambda _done: None)
 
     tally = uvloop.run(campaign())

@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway.app import Address, build_app, serving
 from gateway.responses.store import ResponseStore
 from gateway.settings import GatewaySettings
+from mesh.bus import Bus
 from mesh.fleet import Fleet
 from mesh.router import Router, RouterSettings
 from mesh.tracing import Tracer
@@ -24,10 +25,11 @@ async def gateway_of(
     settings: GatewaySettings | None = None,
     responses: ResponseStore | None = None,
     tracer: Tracer | None = None,
+    bus: Bus | None = None,
 ) -> AsyncIterator[Address]:
-    """Serve a gateway on a free port; ``responses``: where it keeps them."""
+    """Serve a gateway on a free port; ``responses``, ``bus``: where it keeps things."""
     settings = replace(settings or GatewaySettings(drain_timeout=2), port=0)
-    app = build_app(router, fleet, settings, responses=responses, tracer=tracer)
+    app = build_app(router, fleet, settings, responses=responses, tracer=tracer, bus=bus)
     async with serving(app, settings) as address:
         yield address
 

@@ -21,9 +21,11 @@ from tests.support.mesh import broker_in, bus_of, router_of
 
 
 @asynccontextmanager
-async def client_at(address: Address, *, key: str = "any") -> AsyncIterator[openai.AsyncOpenAI]:
-    """Open the client that applications use; it does not try again by itself."""
-    client = openai.AsyncOpenAI(base_url=address.url, api_key=key, max_retries=0, timeout=20)
+async def client_at(
+    address: Address, *, key: str = "any", retries: int = 0
+) -> AsyncIterator[openai.AsyncOpenAI]:
+    """Open the client that applications use; it does not try again by itself, unless it may."""
+    client = openai.AsyncOpenAI(base_url=address.url, api_key=key, max_retries=retries, timeout=20)
     async with client:
         yield client
 

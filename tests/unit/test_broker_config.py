@@ -70,9 +70,12 @@ def imports(account: Account) -> set[tuple[str, str]]:
     return {(item["account"], item["subject"]) for item in items}
 
 
-ROOM = "$JS.API.STREAM.INFO.KV_mesh_jobs"
-"""How full the records of jobs are; read alone."""
-SERVED = [*(service.subject for service in (*GATEWAY_STORAGE, *RUNNER_STORAGE)), ROOM]
+ROOMS = [
+    "$JS.API.STREAM.INFO.KV_mesh_jobs",
+    "$JS.API.STREAM.INFO.OBJ_mesh_file_contents",
+]
+"""How full the records of jobs and the contents of files are; read alone."""
+SERVED = [*(service.subject for service in (*GATEWAY_STORAGE, *RUNNER_STORAGE)), *ROOMS]
 STORAGE = {(Account.STORE, subject) for subject in SERVED}
 
 
@@ -104,7 +107,7 @@ def test_storage_is_for_gateways_and_runners_alone() -> None:
     exports = parsed()["accounts"][Account.STORE]["exports"]
     assert [export["service"] for export in exports] == SERVED
     assert all(set(export["accounts"]) == {Account.EDGE, Account.APP} for export in exports)
-    assert not any("STREAM" in export["service"] for export in exports[:-1])
+    assert not any("STREAM" in export["service"] for export in exports[: -len(ROOMS)])
 
 
 @pytest.mark.parametrize("role", Role)
