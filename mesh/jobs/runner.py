@@ -23,6 +23,7 @@ from mesh.jobs import destination
 from mesh.jobs.clock import BrokerClock
 from mesh.jobs.desk import Desk, Storage
 from mesh.jobs.destination import Destination, Standing
+from mesh.jobs.door import no_webhooks
 from mesh.jobs.execution import Bench, Execution
 from mesh.jobs.fairness import Lane, Turns
 from mesh.jobs.index import JobIndex
@@ -31,6 +32,9 @@ from mesh.jobs.settings import JobSettings
 from mesh.jobs.slots import idle
 from mesh.jobs.store import JobStore
 from mesh.jobs.streams import Work, WorkStream, parse_lane
+from mesh.jobs.webhooks.courier import Courier
+from mesh.jobs.webhooks.sender import Sender
+from mesh.jobs.webhooks.telling import Office
 from mesh.router import Router
 from mesh.subjects import JobSide
 from schemas.fleet import Tier
@@ -65,7 +69,9 @@ class Runner:
         side: JobSide,
         settings: JobSettings | None = None,
         clock: Clock = monotonic,
+        sender: Sender | None = None,
     ) -> None:
+        """Without a ``sender`` jobs with webhooks are refused."""
         settings = settings or JobSettings()
         self.side, self._bus, self._fleet = side, bus, fleet
         self._settings, self._clock = settings, clock
@@ -81,7 +87,15 @@ class Runner:
             clock=BrokerClock(clock),
             room=Room(),
         )
-        self.desk = Desk(self._storage, settings, self.queued, self._on_stored)
+        self.desk = Desk(
+            self._storage,
+            settings,
+            self.queued,
+            self._on_stored,
+            sender.settings.rules.check if sender else no_webhooks,
+            self._on_announced,
+        )
+        self._courier = self._make_courier(sender) if sender else None
         self._bench = Bench(
             storage=self._storage,
             stream=self._stream,
@@ -107,6 +121,21 @@ class Runner:
         self._tasks: TaskGroup | None = None
         fleet.on_change(self._on_room)
 
+    def _make_courier(self, sender: Sender) -> Courier:
+        office = Office(
+            storage=self._storage,
+            stream=self._stream,
+            tell=sender.tell,
+            pauses=sender.settings.pauses,
+            clock=self._clock,
+        )
+        return Courier(
+            office,
+            at_once=sender.settings.at_once,
+            per_tenant=sender.settings.per_tenant,
+            lease=self._settings.lease,
+        )
+
     @property
     def executing(self) -> int:
         """How many jobs are pulled and not settled."""
@@ -130,6 +159,8 @@ class Runner:
                 tasks.start_soon(self._keep_looking)
                 tasks.start_soon(self._keep_leases)
                 tasks.start_soon(self._keep_checking)
+                if self._courier is not None:
+                    await tasks.start(self._courier.run)
                 task_status.started()
                 await self._serve()
         finally:
@@ -149,6 +180,8 @@ class Runner:
         while self._executions:
             self._settled = anyio.Event()
             await self._settled.wait()
+        if self._courier is not None:
+            await self._courier.drain()
 
     async def _serve(self) -> None:
         while True:
@@ -265,6 +298,8 @@ class Runner:
         self._heard = {lane: at for lane, at in self._heard.items() if now - at <= NEWS_AHEAD}
         for lane in backlog.lanes:
             self._turns.add(lane)
+        if self._courier is not None:
+            self._courier.learn(backlog.told)
         self._rouse()
 
     async def _expire(self) -> None:
@@ -307,6 +342,11 @@ class Runner:
         self._resting.pop(lane, None)
         self._turns.add(lane)
         self._rouse()
+
+    def _on_announced(self, side: JobSide, tenant: str) -> None:
+        """Hear that a webhook is to be told."""
+        if self._courier is not None and side is self.side:
+            self._courier.learn((tenant,))
 
     def _rest(self, lane: Lane) -> None:
         """Leave a lane alone until what was announced is there."""

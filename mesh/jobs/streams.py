@@ -5,7 +5,7 @@ lane has a durable consumer that all runners share; it is made when it is first 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,10 +94,11 @@ _infos = msgspec.json.Decoder(_Info)
 class Backlog:
     """What lies in a work stream: messages by lane, and those in all, delayed ones included.
 
-    now_ms: the broker's clock when it said so.
+    told: tenants with webhooks to be told. now_ms: the broker's clock when it said so.
     """
 
     lanes: Mapping[Lane, int]
+    told: Collection[str]
     total: int
     now_ms: int
 
@@ -174,6 +175,17 @@ class WorkStream:
         target = subjects.job_expired(self.side, pointer.tenant, pointer.id)
         await self._store(waiting, pointer, _schedule(deadline_ms, target))
 
+    async def publish_notice(self, pointer: JobPointer, due_ms: int = 0) -> None:
+        """Store that a job's webhook is to be told, now or later; as ``publish``."""
+        target = subjects.job_notices(self.side, pointer.tenant)
+        number = f"{pointer.attempt}/{pointer.telling}"
+        once = {"Nats-Msg-Id": f"{subjects.NOTICE}:{pointer.tenant}/{pointer.id}/{number}"}
+        if due_ms:
+            waiting = subjects.job_notice_later(self.side, pointer.tenant, pointer.id)
+            await self._store(waiting, pointer, {**once, **_schedule(due_ms, target)})
+        else:
+            await self._store(target, pointer, once)
+
     async def backlog(self) -> Backlog:
         """Return what lies in the stream."""
         query = msgspec.json.encode(_InfoQuery(subjects_filter=subjects.all_due_jobs(self.side)))
@@ -182,8 +194,10 @@ class WorkStream:
         checked(read_reply(payload), f"the stream {self.name}")
         info = _infos.decode(payload)
         lanes = ((parse_lane(subject), count) for subject, count in info.state.subjects.items())
+        told = (parse_notices(subject) for subject in info.state.subjects)
         return Backlog(
             lanes={lane: count for lane, count in lanes if lane is not None},
+            told=[tenant for tenant in told if tenant is not None],
             total=info.state.messages,
             now_ms=int(info.ts.timestamp() * 1000),
         )
@@ -192,6 +206,10 @@ class WorkStream:
         """Return up to ``batch`` jobs of a lane that are due now, without waiting for any."""
         subject = subjects.job_work(self.side, lane.priority, lane.tenant, lane.model)
         return await self._pull(subject, batch)
+
+    async def pull_notices(self, tenant: str, batch: int) -> list[Work]:
+        """Return up to ``batch`` webhooks of a tenant that are to be told now."""
+        return await self._pull(subjects.job_notices(self.side, tenant), batch)
 
     async def pull_expired(self, batch: int) -> list[Work]:
         """Return up to ``batch`` jobs whose deadlines have passed."""
@@ -303,6 +321,12 @@ def parse_lane(subject: str) -> Lane | None:
     if priority not in set(Priority):
         return None
     return Lane(Priority(priority), subjects.decode_token(tenant), subjects.decode_token(model))
+
+
+def parse_notices(subject: str) -> str | None:
+    """Return whose webhooks these are; ``None`` if it is a lane of jobs."""
+    *_, kind, tenant, _ = subject.split(".")
+    return subjects.decode_token(tenant) if kind == subjects.NOTICE else None
 
 
 def _schedule(at_ms: int, target: str) -> Headers:
