@@ -33,7 +33,9 @@ _events = decoder(JobEvent)
 
 
 @asynccontextmanager
-async def runner_process(broker: Broker, home: Path, name: str) -> AsyncIterator[Command]:
+async def runner_process(
+    broker: Broker, home: Path, name: str, *flags: str, **variables: str
+) -> AsyncIterator[Command]:
     """Run ``mesh runner`` for the jobs that may use both tiers."""
     words = (
         "runner",
@@ -43,8 +45,9 @@ async def runner_process(broker: Broker, home: Path, name: str) -> AsyncIterator
         f"--job-lease={LEASE}",
         "--log-level=info",
         "--json-logs",
+        *flags,
     )
-    async with started(home, *words) as command:
+    async with started(home, *words, **variables) as command:
         await until(lambda: '"ready"' in command.err, within=30)
         yield command
 
