@@ -10,7 +10,7 @@ import structlog
 from msgspec.structs import replace
 
 from mesh.bus import Bus
-from mesh.errors import Conflict, MeshError, StoreFull
+from mesh.errors import BusError, Conflict, MeshError, StoreError, StoreFull
 from mesh.jobs import states
 from mesh.jobs.clock import BrokerClock
 from mesh.jobs.door import CheckWebhook, Door, no_webhooks, side_of
@@ -97,9 +97,21 @@ class Desk:
         """Store a job and return its record; it survives from then on.
 
         The same order again returns the job it made. Raises ``Conflict`` for another one under the
-        same key or id, ``StoreFull`` if there is no room, and ``InvalidRequest``.
+        same key or id, ``StoreFull`` if there is no room, ``StoreError`` if the broker answers and
+        does not store, and ``InvalidRequest``.
         """
         self._door.check(order)
+        try:
+            return await self._accept(order)
+        except BusError as error:
+            if error.code is not BusError.code or not self._storage.bus.connected:
+                raise
+            raise StoreError(
+                "the broker has not stored the job in time; if that goes on, the disk that it "
+                "stores on may be full"
+            ) from None
+
+    async def _accept(self, order: Submit) -> JobRecord:
         digest = _digest(order)
         job = order.id or new_id()
         if order.key:
