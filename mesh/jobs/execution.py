@@ -29,7 +29,8 @@ from mesh.jobs.news import tell
 from mesh.jobs.settings import JobSettings
 from mesh.jobs.slots import as_job
 from mesh.jobs.store import Kept
-from mesh.jobs.streams import SAME_WITHIN, Work, WorkStream
+from mesh.jobs.stream_api import SAME_WITHIN
+from mesh.jobs.streams import Work, WorkStream
 from mesh.router import Router
 from schemas.inference import Completion
 from schemas.jobs import JobError, JobRecord, JobState

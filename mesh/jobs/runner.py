@@ -21,24 +21,22 @@ from mesh.fleet import Fleet
 from mesh.inbox import Delivery
 from mesh.jobs import destination
 from mesh.jobs.clock import BrokerClock
-from mesh.jobs.desk import Desk, Storage
-from mesh.jobs.destination import Destination, Standing
+from mesh.jobs.desk import Desk, Storage, lane_of
+from mesh.jobs.destination import Destination
 from mesh.jobs.door import no_webhooks
 from mesh.jobs.execution import Bench, Execution
 from mesh.jobs.fairness import Lane, Turns
 from mesh.jobs.index import JobIndex
 from mesh.jobs.room import Room
 from mesh.jobs.settings import JobSettings
-from mesh.jobs.slots import idle
+from mesh.jobs.slots import idle, standing_of
 from mesh.jobs.store import JobStore
 from mesh.jobs.streams import Work, WorkStream, parse_lane
-from mesh.jobs.webhooks.courier import Courier
+from mesh.jobs.webhooks.courier import courier_of
 from mesh.jobs.webhooks.sender import Sender
-from mesh.jobs.webhooks.telling import Office
 from mesh.router import Router
 from mesh.subjects import JobSide
 from schemas.fleet import Tier
-from schemas.inference import Policy
 from schemas.jobs import JobRecord
 
 log = structlog.get_logger("mesh.jobs")
@@ -95,7 +93,9 @@ class Runner:
             sender.settings.rules.check if sender else no_webhooks,
             self._on_announced,
         )
-        self._courier = self._make_courier(sender) if sender else None
+        self._courier = (
+            courier_of(self._storage, self._stream, sender, settings.lease) if sender else None
+        )
         self._bench = Bench(
             storage=self._storage,
             stream=self._stream,
@@ -120,21 +120,6 @@ class Runner:
         self._wake, self._settled = anyio.Event(), anyio.Event()
         self._tasks: TaskGroup | None = None
         fleet.on_change(self._on_room)
-
-    def _make_courier(self, sender: Sender) -> Courier:
-        office = Office(
-            storage=self._storage,
-            stream=self._stream,
-            tell=sender.tell,
-            pauses=sender.settings.pauses,
-            clock=self._clock,
-        )
-        return Courier(
-            office,
-            at_once=sender.settings.at_once,
-            per_tenant=sender.settings.per_tenant,
-            lease=self._settings.lease,
-        )
 
     @property
     def executing(self) -> int:
@@ -260,23 +245,12 @@ class Runner:
 
     def _choose(self, record: JobRecord) -> Destination | None:
         """Decide where a job that was pulled goes."""
-        assert record.request is not None, "records are kept with their request"  # noqa: S101
-        model, now = record.request.model, self._storage.clock.now_ms()
-        policy = Policy.EDGE_ONLY if self.side is JobSide.EDGE else record.request.policy
-        standing = Standing(
-            policy=policy,
-            edge_idle=idle(self._fleet, model, Tier.EDGE),
-            cloud_idle=idle(self._fleet, model, Tier.CLOUD),
-            edge_serves=self._fleet.has(model, (Tier.EDGE,)),
-            age=(now - max(record.created_ms, record.due_ms)) / 1000,
-            remaining=None if record.deadline_ms is None else (record.deadline_ms - now) / 1000,
-        )
+        standing = standing_of(record, self.side, self._fleet, self._storage.clock.now_ms())
         chosen = destination.choose(
             standing, patience=self._settings.patience, hurry=self._settings.hurry
         )
         if chosen is None:
-            lane = Lane(record.priority, record.tenant, model)
-            self._resting[lane] = self._clock() + REST
+            self._resting[lane_of(record)] = self._clock() + REST
         return chosen
 
     async def _keep_looking(self) -> None:

@@ -266,4 +266,4 @@ async def test_a_short_soak(tmp_path: Path) -> None:
     counts = await soak(tmp_path, plan)
     assert counts["accepted"] == counts["succeeded"] + counts["failed"]
     assert counts["refused"] == 0
-    assert counts["accepted"] == plan.jobs
+    assert counts["accepted"] == counts["told"] == plan.jobs

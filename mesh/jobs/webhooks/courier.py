@@ -11,7 +11,9 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from mesh.errors import MeshError
-from mesh.jobs.streams import Work
+from mesh.jobs.desk import Storage
+from mesh.jobs.streams import Work, WorkStream
+from mesh.jobs.webhooks.sender import Sender
 from mesh.jobs.webhooks.telling import Office, Telling
 
 log = structlog.get_logger("mesh.jobs.webhooks")
@@ -130,3 +132,10 @@ class Courier:
                 self._office.stream.give_back(work)
         except MeshError as error:
             log.info("webhooks.not_handed_over", code=str(error.code))
+
+
+def courier_of(storage: Storage, stream: WorkStream, sender: Sender, lease: float) -> Courier:
+    """Return who tells the webhooks of one side; ``lease`` in seconds."""
+    told = sender.settings
+    office = Office(storage=storage, stream=stream, tell=sender.tell, pauses=told.pauses)
+    return Courier(office, at_once=told.at_once, per_tenant=told.per_tenant, lease=lease)
