@@ -94,10 +94,10 @@ async def test_a_frozen_runners_late_answer_lands_nowhere(tmp_path: Path) -> Non
         await begun(handle)
         await stack.enter_async_context(runner_of(broker, JobSide.ANY, QUICK, "scripted"))
         os.kill(frozen.process.pid, signal.SIGSTOP)
-        result = await handle.result(timeout=20)
+        result = await handle.result(timeout=60)
         stored = await handle.status()
         os.kill(frozen.process.pid, signal.SIGCONT)
-        await until(lambda: "job.superseded" in frozen.err or "job.fenced" in frozen.err)
+        await until(lambda: "job.superseded" in frozen.err or "job.fenced" in frozen.err, within=30)
         assert (stored.attempt, stored.result) == (2, result)
         assert await handle.status() == stored
 
