@@ -14,6 +14,7 @@ from cyclopts import Parameter, Token, validators
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from mesh.errors import MeshError
+from mesh.jobs.webhooks.addresses import AddressRules
 from mesh.logs import LogFormat, LogLevel
 from mesh.settings import Address, default_state, memory_size, pair
 from schemas.inference import Policy
@@ -41,12 +42,17 @@ def _size(_type: object, text: str | None) -> None:
         memory_size(text, of=0)
 
 
+def _networks(_type: object, texts: tuple[str, ...]) -> None:
+    AddressRules.parse(texts)
+
+
 def _pairs(_type: object, texts: tuple[str, ...]) -> None:
     for text in texts:
         pair(text)
 
 
 Addressed = Annotated[Address, Parameter(converter=_address, n_tokens=1, accepts_keys=False)]
+Networks = Annotated[tuple[str, ...], Parameter(validator=_networks, negative=())]
 Pairs = Annotated[tuple[str, ...], Parameter(validator=_pairs)]
 Sized = Annotated[str | None, Parameter(validator=_size)]
 Hidden = Parameter(show=False)
@@ -336,6 +342,20 @@ class RunnerOptions:
     """runner.nk, edge-runner.nk or both (repeatable); default: those of the mesh that runs here."""
 
 
+@group("Webhooks")
+@dataclass(frozen=True, kw_only=True)
+class WebhookOptions:
+    """How the ends of jobs are told to URLs."""
+
+    webhook_secret_env: str | None = None
+    """Name of the environment variable that holds the secret to sign with (whsec_…)."""
+    webhook_secret_file: Path | None = None
+    """File that holds it; default: webhook-secret in the state folder, made by `mesh up`. Without
+    any, jobs with a webhook are refused."""
+    webhook_allow: Networks = ()
+    """Network that webhooks may be in besides public addresses, such as 10.1.0.0/16; repeatable."""
+
+
 @group("Output")
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
@@ -350,7 +370,7 @@ def keys() -> frozenset[str]:
     groups: list[type[Any]] = [
         StateOptions, LogOptions, LifeOptions, BrokerOptions, BusOptions, EngineOptions,
         WorkerOptions, GatewayOptions, UpstreamOptions, BudgetOptions, CloudOptions, ChatOptions,
-        OutputOptions, TopOptions, JobOptions, RunnerOptions,
+        OutputOptions, TopOptions, JobOptions, RunnerOptions, WebhookOptions,
     ]  # fmt: skip
     return frozenset(flag(item) for kind in groups for item in fields(kind))
 

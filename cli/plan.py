@@ -11,6 +11,7 @@ from cli.options import (
     JobOptions,
     LogOptions,
     StateOptions,
+    WebhookOptions,
     WorkerOptions,
     arguments,
 )
@@ -31,6 +32,7 @@ class Plan:
     cloud: CloudOptions = CloudOptions()
     budget: BudgetOptions = BudgetOptions()
     jobs: JobOptions = JobOptions()
+    webhooks: WebhookOptions = WebhookOptions()
     state: StateOptions = StateOptions()
     log: LogOptions = LogOptions()
     drain_timeout: float = 30.0
@@ -63,10 +65,11 @@ class Plan:
             *(f"--runner-creds={broker.creds(role)}" for role in roles),
             f"--nats={broker.url}",
             *arguments(self.jobs),
+            *arguments(self.webhooks),
             *self._life,
         ]
         return PartSettings(
-            name="runner", command=lambda _: ["runner", *line], hidden=self._secrets
+            name="runner", command=lambda _: ["runner", *line], hidden=self._cloud_key
         )
 
     def _worker(self, broker: Broker) -> PartSettings:
@@ -85,7 +88,7 @@ class Plan:
         def command(name: str) -> list[str]:
             return ["cloud", *arguments(WorkerOptions(name=name or None)), *rest]
 
-        return PartSettings(name="cloud", command=command)
+        return PartSettings(name="cloud", command=command, hidden=self._webhook_secret)
 
     def _common(self, broker: Broker, role: Role) -> list[str]:
         return [
@@ -101,5 +104,14 @@ class Plan:
 
     @property
     def _secrets(self) -> frozenset[str]:
-        """The environment variable with the upstream's key is for the cloud worker alone."""
+        """What the environment may hold that is for the cloud worker or the runner alone."""
+        return self._cloud_key | self._webhook_secret
+
+    @property
+    def _cloud_key(self) -> frozenset[str]:
         return frozenset({self.cloud.cloud_key_env} if self.cloud.cloud_key_env else ())
+
+    @property
+    def _webhook_secret(self) -> frozenset[str]:
+        name = self.webhooks.webhook_secret_env
+        return frozenset({name} if name else ())

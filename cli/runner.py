@@ -17,8 +17,10 @@ from cli.options import (
     RunnerOptions,
     StateOptions,
     UsageError,
+    WebhookOptions,
 )
 from cli.readiness import Announcer
+from cli.webhooks import webhook_settings
 from mesh.accounts import Role
 from mesh.background import background
 from mesh.bus import BusSettings, connect
@@ -26,6 +28,8 @@ from mesh.fleet import Fleet
 from mesh.jobs.runner import Runner
 from mesh.jobs.service import JobService
 from mesh.jobs.settings import JobSettings
+from mesh.jobs.webhooks.sender import Sender, sending
+from mesh.jobs.webhooks.settings import WebhookSettings
 from mesh.router import Router, RouterSettings
 from mesh.subjects import JobSide
 
@@ -36,6 +40,7 @@ def runner(
     *,
     options: RunnerOptions = RunnerOptions(),
     jobs: JobOptions = JobOptions(),
+    webhooks: WebhookOptions = WebhookOptions(),
     bus: BusOptions = BusOptions(),
     state: StateOptions = StateOptions(),
     life: LifeOptions = LifeOptions(),
@@ -43,7 +48,8 @@ def runner(
 ) -> None:
     """Run durable jobs: edge-only ones with the key of edge-runner, all others with runner's."""
     ways = _ways(options, bus, state)
-    serve = functools.partial(_serve, ways, job_settings(jobs), life.drain_timeout)
+    told = webhook_settings(webhooks, state.state)
+    serve = functools.partial(_serve, ways, job_settings(jobs), told, life.drain_timeout)
     run_role(serve, life, log)
 
 
@@ -76,12 +82,14 @@ def _ways(options: RunnerOptions, bus: BusOptions, state: StateOptions) -> list[
 async def _serve(
     ways: Sequence[BusSettings],
     settings: JobSettings,
+    webhooks: WebhookSettings | None,
     drain_timeout: float,
     announcer: Announcer,
     stop: Stop,
 ) -> None:
     async with AsyncExitStack() as stack:
-        runners = [await _running(stack, way, settings) for way in ways]
+        sender = await stack.enter_async_context(sending(webhooks)) if webhooks else None
+        runners = [await _running(stack, way, settings, sender) for way in ways]
         for each, other in zip(runners, reversed(runners), strict=True):
             each.neighbour = other if other is not each else None
         sides = " and ".join(_described(each.side) for each in runners)
@@ -94,12 +102,14 @@ async def _serve(
                     tasks.start_soon(each.drain)
 
 
-async def _running(stack: AsyncExitStack, way: BusSettings, settings: JobSettings) -> Runner:
+async def _running(
+    stack: AsyncExitStack, way: BusSettings, settings: JobSettings, sender: Sender | None
+) -> Runner:
     """Start a runner on a connection of its own."""
     bus = await stack.enter_async_context(connect(way))
     fleet = Fleet()
     router = Router(bus, fleet, RouterSettings(default_deadline=settings.longest_run))
-    runner = Runner(bus, router, fleet, SIDES[Role(way.role)], settings)
+    runner = Runner(bus, router, fleet, SIDES[Role(way.role)], settings, sender=sender)
     service = JobService(bus, runner.desk)
     await stack.enter_async_context(background(router.run, runner.run, service.run))
     return runner

@@ -23,6 +23,7 @@ from cli.options import (
     LogOptions,
     StateOptions,
     UsageError,
+    WebhookOptions,
     WorkerOptions,
 )
 from cli.plan import Plan
@@ -30,6 +31,7 @@ from cli.readiness import Announcer
 from cli.report import Report, Usage
 from cli.storage import prepare_jobs
 from cli.supervisor import Part, start_together, stop_in_order
+from cli.webhooks import with_secret
 from mesh.accounts import Role
 from mesh.broker import Broker, BrokerSettings, running_broker
 from mesh.clock import monotonic
@@ -49,6 +51,7 @@ def up(
     cloud: CloudOptions = CloudOptions(),
     budget: BudgetOptions = BudgetOptions(),
     jobs: JobOptions = JobOptions(),
+    webhooks: WebhookOptions = WebhookOptions(),
     state: StateOptions = StateOptions(),
     life: LifeOptions = LifeOptions(),
     log: LogOptions = LogOptions(),
@@ -62,6 +65,7 @@ def up(
         budget=budget,
         jobs=jobs,
         files_mb=broker.files_mb,
+        webhooks=with_secret(webhooks, state.state),
         state=StateOptions(state=state.state.expanduser().absolute()),
         log=replace(log, log_level=log.log_level or LogLevel.WARNING),
         drain_timeout=life.drain_timeout,

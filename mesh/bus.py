@@ -84,6 +84,9 @@ class Subscription:
 DIAL_WITHIN = 4.0
 """Seconds for one try to connect and subscribe; the broker may go away again meanwhile."""
 
+LOOK_EVERY = 1.0
+"""Seconds between looks at whether the connection is up, told or not."""
+
 TRIES_IN_SILENCE = 3
 """Failed tries after which a person would want to know why nothing happens."""
 
@@ -201,7 +204,9 @@ class Bus:
         """Keep the connection up until cancelled."""
         task_status.started()
         while True:
-            await self._closed.wait()
+            # A client whose end comes when the process was frozen may fail to report it.
+            with anyio.move_on_after(LOOK_EVERY):
+                await self._closed.wait()
             self._closed.clear()
             # A client that was given up may report its end when another is up already.
             if not self.connected:

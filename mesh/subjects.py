@@ -137,6 +137,7 @@ class JobSide(StrEnum):
 
 
 JOBS = f"{PREFIX}.jobs"
+NOTICE = "webhook"
 RUNNERS = "runners"
 """Queue group of everyone who answers about jobs."""
 
@@ -151,8 +152,22 @@ def job_work(side: JobSide, priority: str, tenant: str, model: str) -> str:
     return f"{JOBS}.{side}.due.{priority}.{encode_token(tenant)}.{encode_token(model)}"
 
 
+def job_notices(side: JobSide, tenant: str) -> str:
+    """Return the subject of webhooks of a tenant that are due to be told.
+
+    Where other jobs have a priority it has a word of its own: all that is due lies under one
+    wildcard, which is what a runner may hear.
+    """
+    return f"{JOBS}.{side}.due.{NOTICE}.{encode_token(tenant)}.end"
+
+
+def job_notice_later(side: JobSide, tenant: str, job: str) -> str:
+    """Return the subject under which a webhook waits for its next try."""
+    return f"{JOBS}.{side}.again.{encode_token(tenant)}.{encode_token(job)}"
+
+
 def all_due_jobs(side: JobSide) -> str:
-    """Return the wildcard over all jobs that are due."""
+    """Return the wildcard over all jobs that are due, webhooks included."""
     return f"{JOBS}.{side}.due.*.*.*"
 
 

@@ -47,7 +47,7 @@ class Submit(Message, frozen=True, kw_only=True):
     key: the same key of a tenant is the same job. id: of the job, chosen by a client that wants to
     repeat its question safely without a key; ``job_`` and letters or digits. deadline_ms: until the
     answer must be there, after which it is not computed any more. not_before_ms: until it may run.
-    webhook: where to tell the end (kept; who sends it comes from outside).
+    webhook: URL to tell the end to (``schemas.webhooks``).
     """
 
     request: InferRequest
@@ -68,13 +68,50 @@ class JobError(Message, frozen=True, kw_only=True):
     param: str | None = None
 
 
+class NoticeState(StrEnum):
+    """How far the telling of a job's end has come."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
+class NoticeFault(StrEnum):
+    """Why a webhook was not told of a job's end."""
+
+    STATUS = "status"
+    """It answered with something else than 2xx; redirects are not followed."""
+    GONE = "gone"
+    """It answered 410, and is not told again."""
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    """No such name, no connection, no TLS, or no answer that is HTTP."""
+    FORBIDDEN = "forbidden"
+    """Its address is none that webhooks may have here."""
+
+
+class JobNotice(Message, frozen=True, kw_only=True):
+    """The telling of a job's end to its webhook: tries so far, what came of the last, and when.
+
+    status: what the webhook answered, 0 for nothing. next_ms: when it is tried again.
+    """
+
+    state: NoticeState = NoticeState.PENDING
+    tries: int = 0
+    status: int = 0
+    fault: NoticeFault | None = None
+    tried_ms: int = 0
+    next_ms: int = 0
+
+
 class JobRecord(Message, frozen=True, kw_only=True):
     """A job as it is kept: the one truth about it.
 
     attempt: counts executions, and fences them: only the newest may write. failures: executions
     that failed and not merely vanished; max_failures: how many are allowed. deaths: engines that
     died of it. message: number of the message, in its stream, that the newest attempt executes.
-    digest: of what was submitted. cloud: why the cloud may compute it, if it may.
+    digest: of what was submitted. cloud: why the cloud may compute it, if it may. notice: of the
+    end of a job that has a webhook.
     ``request`` is left out of answers that do not ask for it.
     """
 
@@ -100,19 +137,22 @@ class JobRecord(Message, frozen=True, kw_only=True):
     result: Completion | None = None
     error: JobError | None = None
     webhook: str | None = None
+    notice: JobNotice | None = None
 
 
 class JobPointer(Message, frozen=True, kw_only=True):
     """What lies in a work stream: which job is due; the record says whether it still is.
 
     attempt: the one that this message asks for. deadline_ms: as in the record, so that a look at
-    the message is enough to see what is late.
+    the message is enough to see what is late. telling: which try to tell the job's webhook that it
+    ended with this attempt; 0: the message asks for an execution.
     """
 
     tenant: str
     id: str
     attempt: int = 1
     deadline_ms: int | None = None
+    telling: int = 0
 
 
 class JobKey(Message, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """Durable jobs under continuous faults: ``python -m tests.soak --minutes 10 --seed 1``.
 
 Runners, workers and the broker are killed and frozen at random while jobs are submitted. At the
-end everything that was accepted must have ended, with one result each and none of a stale attempt.
+end everything that was accepted must have ended, with one result each and none of a stale attempt,
+and the webhook of each must have been told.
 """
 
 import argparse
@@ -65,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mesh-soak-") as folder:
         counts = asyncio.run(soak(Path(folder), plan))
     print(f"seed {plan.seed}:", ", ".join(f"{count} {what}" for what, count in counts.items()))
-    print("nothing accepted was lost, no job has two results, none is of a stale attempt")
+    print("nothing accepted was lost, no job has two results, every end was told")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from mesh.broker.binary import find_server
 from mesh.broker.claims import check_address, claimed, reachable, shown
 from mesh.broker.config import Place, render
 from mesh.broker.files import write_private
+from mesh.broker.health import Health
 from mesh.broker.journal import Journal
 from mesh.broker.keys import Keys, open_keys
 from mesh.broker.process import answers, check_config, chosen_port, server_process
@@ -63,6 +64,7 @@ class Broker:
         self._keys = keys
         self._logger = logger
         self._host = reachable(settings.host)
+        self._health = Health(keys.files[Role.SYS], settings.state, logger)
         self._name = f"mesh-{secrets.token_hex(8)}"  # tells it from a stranger on the same port
 
     @property
@@ -101,10 +103,25 @@ class Broker:
             self.pid = process.pid
             self._logger.info("broker.ready", url=self.url, pid=self.pid)
             task_status.started()
-            status = await process.wait()
+            status = await self._ended(process)
             served = monotonic() - began
             self._logger.error("broker.ended", status=status, error=await journal.complaints())
         return served
+
+    async def _ended(self, process: Process) -> int:
+        """Wait for the end, and bring it about if the server needs a restart to store again."""
+
+        async def look_after() -> None:
+            await self._health.until_restart_helps(self.url)
+            process.terminate()
+            await anyio.sleep(self._settings.stop_timeout)
+            process.kill()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look_after)
+            status = await process.wait()
+            tasks.cancel_scope.cancel()
+        return status
 
     def _write_config(self, file: Path) -> None:
         place = Place(

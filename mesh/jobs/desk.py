@@ -1,7 +1,6 @@
 """Where jobs are submitted, looked up and changed by those they belong to."""
 
 import asyncio
-import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ from hashlib import blake2b
 import structlog
 from msgspec.structs import replace
 
-from mesh import admission
 from mesh.bus import Bus
-from mesh.errors import Conflict, InvalidRequest, MeshError, PayloadTooLarge, StoreFull
+from mesh.errors import BusError, Conflict, MeshError, StoreError, StoreFull
 from mesh.jobs import states
 from mesh.jobs.clock import BrokerClock
+from mesh.jobs.door import CheckWebhook, Door, no_webhooks, side_of
 from mesh.jobs.fairness import Lane
 from mesh.jobs.index import JobIndex, shelf
 from mesh.jobs.news import tell
@@ -22,11 +21,11 @@ from mesh.jobs.room import Room
 from mesh.jobs.settings import JobSettings
 from mesh.jobs.store import JobStore, Unsettled
 from mesh.jobs.streams import WorkStream
-from mesh.subjects import MAX_TOKEN, JobSide, encode_token
-from schemas.inference import InferRequest, Policy
+from mesh.subjects import JobSide
 from schemas.jobs import (
     JobKey,
     JobListQuery,
+    JobNotice,
     JobPage,
     JobPointer,
     JobQuery,
@@ -41,8 +40,6 @@ log = structlog.get_logger("mesh.jobs")
 
 TRIES = 5
 """Times that a change is tried anew when somebody else was faster."""
-LONGEST_WAIT_MS = 365 * 86_400_000
-_ID = re.compile(r"job_[A-Za-z0-9]{8,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +62,9 @@ def new_id() -> str:
     return f"job_{secrets.token_hex(12)}"
 
 
-def side_of(request: InferRequest) -> JobSide:
-    """Return which runners may read a job."""
-    return JobSide.EDGE if request.policy is Policy.EDGE_ONLY else JobSide.ANY
+def with_notice(record: JobRecord) -> JobRecord:
+    """Return a record that ends, owing its webhook the news, if it has one."""
+    return replace(record, notice=JobNotice() if record.webhook else None)
 
 
 def lane_of(record: JobRecord) -> Lane:
@@ -85,18 +82,36 @@ class Desk:
         settings: JobSettings,
         queued: Callable[[JobSide], int],
         stored: Callable[[JobSide, Lane], None],
+        check_webhook: CheckWebhook = no_webhooks,
+        announced: Callable[[JobSide, str], None] = lambda _side, _tenant: None,
     ) -> None:
-        """``queued``: how many jobs are known to wait on a side; ``stored`` hears of new ones."""
+        """``queued``: how many jobs are known to wait on a side; ``stored`` hears of new ones.
+
+        ``announced`` hears of tenants with a webhook to be told.
+        """
         self._storage, self._settings = storage, settings
-        self._queued, self._stored = queued, stored
+        self._stored, self._announced = stored, announced
+        self._door = Door(settings, storage.streams, storage.room, queued, check_webhook)
 
     async def submit(self, order: Submit) -> JobRecord:
         """Store a job and return its record; it survives from then on.
 
         The same order again returns the job it made. Raises ``Conflict`` for another one under the
-        same key or id, ``StoreFull`` if there is no room, and ``InvalidRequest``.
+        same key or id, ``StoreFull`` if there is no room, ``StoreError`` if the broker answers and
+        does not store, and ``InvalidRequest``.
         """
-        self._check(order)
+        self._door.check(order)
+        try:
+            return await self._accept(order)
+        except BusError as error:
+            if error.code is not BusError.code or not self._storage.bus.connected:
+                raise
+            raise StoreError(
+                "the broker has not stored the job in time; if that goes on, the disk that it "
+                "stores on may be full"
+            ) from None
+
+    async def _accept(self, order: Submit) -> JobRecord:
         digest = _digest(order)
         job = order.id or new_id()
         if order.key:
@@ -122,10 +137,12 @@ class Desk:
 
         def end(record: JobRecord) -> JobRecord:
             states.check(record.state, JobState.CANCELLED)
-            return replace(record, state=JobState.CANCELLED, ended_ms=now, runner="")
+            cancelled = replace(record, state=JobState.CANCELLED, ended_ms=now, runner="")
+            return with_notice(cancelled)
 
         kept = await self._storage.store.get(query.tenant, query.id)
         if kept.record.state is JobState.CANCELLED:
+            await self.announce(kept.record)  # whoever cancelled it may have died over it
             return replace(kept.record, request=None)
         return await self._change(query, end)
 
@@ -150,6 +167,7 @@ class Desk:
                 deaths=0,
                 cloud="",
                 error=None,
+                notice=None,
                 created_ms=now,
                 due_ms=0,
                 deadline_ms=None,
@@ -167,34 +185,6 @@ class Desk:
         await self._storage.store.drop(kept)
         self._storage.index.erase(kept.record, shelf(kept.record.state))
         return replace(kept.record, request=None)
-
-    def _check(self, order: Submit) -> None:
-        admission.check(order.request)
-        for field, name in (("tenant", order.tenant), ("request.model", order.request.model)):
-            _check_name(field, name)
-        if order.key:
-            _check_name("key", f"{order.tenant}/{order.key}")
-        if order.id and not _ID.fullmatch(order.id):
-            raise InvalidRequest("an id is job_ and 8 to 64 letters or digits", param="id")
-        if not 0 <= order.not_before_ms <= LONGEST_WAIT_MS:
-            raise InvalidRequest("a job may wait for up to a year", param="not_before_ms")
-        if order.deadline_ms is not None and not 0 < order.deadline_ms <= LONGEST_WAIT_MS:
-            raise InvalidRequest("a deadline is 1 ms to a year ahead", param="deadline_ms")
-        side = side_of(order.request)
-        if side not in self._storage.streams:
-            raise InvalidRequest("from here only edge-only jobs are taken", param="policy")
-        self._check_room(side, len(encode(order)))
-
-    def _check_room(self, side: JobSide, size: int) -> None:
-        if size > self._settings.max_request:
-            raise PayloadTooLarge(
-                f"the job has {size} bytes, {self._settings.max_request} are taken", param="request"
-            )
-        if self._queued(side) >= self._settings.max_queued:
-            raise StoreFull(
-                f"{self._settings.max_queued} jobs wait already; retry later", retry_after=5.0
-            )
-        self._storage.room.take(size)
 
     def _record(self, order: Submit, job: str, digest: str) -> JobRecord:
         now = self._storage.clock.now_ms()
@@ -244,6 +234,19 @@ class Desk:
         if record.deadline_ms is not None and record.attempt == 0:
             await stream.publish_deadline(pointer, record.deadline_ms)
 
+    async def announce(self, record: JobRecord) -> None:
+        """Store that the webhook of a job that has ended is to be told; may be repeated."""
+        assert record.request is not None, "records are kept with their request"  # noqa: S101
+        side = side_of(record.request)
+        stream = self._storage.streams.get(side)
+        # Without the stream here: the message that the job was due stays until another has told.
+        if record.notice == JobNotice() and stream is not None:
+            pointer = JobPointer(
+                tenant=record.tenant, id=record.id, attempt=record.attempt, telling=1
+            )
+            await stream.publish_notice(pointer)
+            self._announced(side, record.tenant)
+
     async def _known(self, record: JobRecord) -> JobRecord:
         """Return the job that was there first, if it is the same."""
         kept = await self._storage.store.find(record.tenant, record.id)
@@ -280,6 +283,7 @@ class Desk:
         tell(storage.bus, new, storage.clock.now_ms())
         if new.state.final:
             await storage.store.age_key(new)
+            await self.announce(new)
 
     async def _refined(self, row: JobRow) -> JobRow:
         if row.state.final:
@@ -289,15 +293,6 @@ class Desk:
         except MeshError:
             return row
         return row if kept is None else replace(row, state=kept.record.state)
-
-
-def _check_name(field: str, name: str) -> None:
-    try:
-        encode_token(name)
-    except ValueError:
-        raise InvalidRequest(
-            f"{field} has 1 to {MAX_TOKEN} bytes, percent-encoded", param=field
-        ) from None
 
 
 def _digest(order: Submit) -> str:

@@ -4,9 +4,8 @@ The message that the job is due stays in the stream until all of it is written. 
 between, another runner gets the message and finds in the record how far things went.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import anyio
 import structlog
@@ -14,38 +13,33 @@ from msgspec.structs import replace
 
 from mesh.clock import Clock, monotonic
 from mesh.errors import (
-    BusError,
     Conflict,
     DeadlineExceeded,
     MeshError,
     NoCapacity,
     PayloadTooLarge,
-    StoreError,
 )
 from mesh.jobs import backoff
 from mesh.jobs.backoff import Verdict
-from mesh.jobs.desk import Desk, Storage
+from mesh.jobs.desk import Desk, Storage, with_notice
 from mesh.jobs.destination import Destination
 from mesh.jobs.index import OPEN
+from mesh.jobs.insist import insist
 from mesh.jobs.news import tell
 from mesh.jobs.settings import JobSettings
 from mesh.jobs.slots import as_job
 from mesh.jobs.store import Kept
-from mesh.jobs.streams import SAME_WITHIN, Work, WorkStream
+from mesh.jobs.stream_api import SAME_WITHIN
+from mesh.jobs.streams import Work, WorkStream
 from mesh.router import Router
 from schemas.inference import Completion
 from schemas.jobs import JobError, JobRecord, JobState
-
-T = TypeVar("T")
 
 log = structlog.get_logger("mesh.jobs")
 
 ORPHAN_AFTER = 1.5 * SAME_WITHIN
 """Seconds after which a message without a record is thrown away: its submission failed. Longer than
 a repetition of it is taken for the same message and not stored again."""
-STORE_WITHIN = 120.0
-"""Seconds for which the end of a job is offered to a broker that does not take it."""
-LONGEST_PAUSE = 2.0
 
 
 class Superseded(MeshError):
@@ -87,7 +81,7 @@ class Execution:
         if self._is_older_than_message(record):
             self._bench.stream.give_back(self.work, delay=1.0)
         elif record.state.final:
-            self._close(record)
+            await self._close(record)
         elif record.state is JobState.RUNNING and self.work.number != record.message:
             # A second one of a repeated submission; the one that is executed stays until the end.
             self._bench.stream.acknowledge(self.work)
@@ -104,6 +98,8 @@ class Execution:
         now = self._bench.storage.clock.now_ms()
         deadline = kept.record.deadline_ms if kept else None
         if kept is None or deadline is None or kept.record.state is not JobState.QUEUED:
+            if kept is not None and kept.record.state.final:
+                await self._bench.desk.announce(kept.record)
             self._bench.stream.acknowledge(self.work)
         elif now < deadline:
             self._bench.stream.give_back(self.work, delay=(deadline - now) / 1000)
@@ -227,27 +223,28 @@ class Execution:
         due = self._bench.storage.clock.now_ms() + round(verdict.pause * 1000)
         queued = await self._store(kept, replace(verdict.record, due_ms=due))
         if queued is not None:
-            await self._insist(lambda: self._bench.desk.publish(queued.record))
+            await insist(lambda: self._bench.desk.publish(queued.record), self._bench.clock)
             tell(self._bench.storage.bus, queued.record, due)
             self._bench.stream.acknowledge(self.work)
 
     async def _end(self, kept: Kept, record: JobRecord) -> None:
         """Write the end of a job, then everything that follows from it."""
-        record = replace(record, ended_ms=self._bench.storage.clock.now_ms(), runner="")
+        now = self._bench.storage.clock.now_ms()
+        record = with_notice(replace(record, ended_ms=now, runner=""))
         ended = await self._store(kept, record)
         if ended is not None:
             tell(self._bench.storage.bus, ended.record, record.ended_ms)
-            await self._insist(lambda: self._bench.storage.store.age_key(ended.record))
-            self._close(ended.record)
+            await insist(lambda: self._bench.storage.store.age_key(ended.record), self._bench.clock)
+            await self._close(ended.record)
 
     async def _store(self, kept: Kept, record: JobRecord) -> Kept | None:
         """Change the record; ``None`` if this attempt is not the newest any more."""
-        store = self._bench.storage.store
+        store, clock = self._bench.storage.store, self._bench.clock
         try:
-            return await self._insist(lambda: store.change(kept, record))
+            return await insist(lambda: store.change(kept, record), clock)
         except Conflict:
             # A write whose acknowledgement was lost is our own.
-            now = await self._insist(lambda: store.find(record.tenant, record.id))
+            now = await insist(lambda: store.find(record.tenant, record.id), clock)
             if now is not None and now.record == record:
                 return now
             log.info("job.fenced", job=record.id, attempt=record.attempt)
@@ -256,34 +253,23 @@ class Execution:
         except PayloadTooLarge as error:
             told = JobError(code=error.code, message="the answer is too large to be stored")
             failed = replace(record, state=JobState.FAILED, result=None, error=told)
-            return await self._insist(lambda: store.change(kept, failed))
+            return await insist(lambda: store.change(kept, failed), clock)
 
     async def _settle_superseded(self) -> None:
         """Leave the message to the attempt that is the newest, unless the job has ended."""
-        kept = await self._insist(self._read)
-        if kept is None or kept.record.state.final:
+        kept = await insist(self._read, self._bench.clock)
+        if kept is None:
             self._bench.stream.acknowledge(self.work)
+        elif kept.record.state.final:
+            await self._close(kept.record)
 
-    def _close(self, record: JobRecord) -> None:
-        """Move the row to where ended jobs lie, and take the message out, in this order."""
+    async def _close(self, record: JobRecord) -> None:
+        """Announce it, move the row to where ended jobs lie, take the message out, in order."""
+        await insist(lambda: self._bench.desk.announce(record), self._bench.clock)
         index = self._bench.storage.index
         index.enter(record, self._bench.settings.retention)
         index.erase(record, OPEN)
         self._bench.stream.acknowledge(self.work)
-
-    async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a write that the broker did not acknowledge, for as long as that makes sense."""
-        deadline, pause = self._bench.clock() + STORE_WITHIN, 0.05
-        while True:
-            try:
-                return await write()
-            except (Conflict, PayloadTooLarge):
-                raise
-            except (BusError, StoreError):
-                if self._bench.clock() >= deadline:
-                    raise
-            await anyio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
 
 
 def _late(record: JobRecord) -> JobRecord:

@@ -21,20 +21,22 @@ from mesh.fleet import Fleet
 from mesh.inbox import Delivery
 from mesh.jobs import destination
 from mesh.jobs.clock import BrokerClock
-from mesh.jobs.desk import Desk, Storage
-from mesh.jobs.destination import Destination, Standing
+from mesh.jobs.desk import Desk, Storage, lane_of
+from mesh.jobs.destination import Destination
+from mesh.jobs.door import no_webhooks
 from mesh.jobs.execution import Bench, Execution
 from mesh.jobs.fairness import Lane, Turns
 from mesh.jobs.index import JobIndex
 from mesh.jobs.room import Room
 from mesh.jobs.settings import JobSettings
-from mesh.jobs.slots import idle
+from mesh.jobs.slots import idle, standing_of
 from mesh.jobs.store import JobStore
 from mesh.jobs.streams import Work, WorkStream, parse_lane
+from mesh.jobs.webhooks.courier import courier_of
+from mesh.jobs.webhooks.sender import Sender
 from mesh.router import Router
 from mesh.subjects import JobSide
 from schemas.fleet import Tier
-from schemas.inference import Policy
 from schemas.jobs import JobRecord
 
 log = structlog.get_logger("mesh.jobs")
@@ -65,7 +67,9 @@ class Runner:
         side: JobSide,
         settings: JobSettings | None = None,
         clock: Clock = monotonic,
+        sender: Sender | None = None,
     ) -> None:
+        """Without a ``sender`` jobs with webhooks are refused."""
         settings = settings or JobSettings()
         self.side, self._bus, self._fleet = side, bus, fleet
         self._settings, self._clock = settings, clock
@@ -81,7 +85,17 @@ class Runner:
             clock=BrokerClock(clock),
             room=Room(),
         )
-        self.desk = Desk(self._storage, settings, self.queued, self._on_stored)
+        self.desk = Desk(
+            self._storage,
+            settings,
+            self.queued,
+            self._on_stored,
+            sender.settings.rules.check if sender else no_webhooks,
+            self._on_announced,
+        )
+        self._courier = (
+            courier_of(self._storage, self._stream, sender, settings.lease) if sender else None
+        )
         self._bench = Bench(
             storage=self._storage,
             stream=self._stream,
@@ -130,6 +144,8 @@ class Runner:
                 tasks.start_soon(self._keep_looking)
                 tasks.start_soon(self._keep_leases)
                 tasks.start_soon(self._keep_checking)
+                if self._courier is not None:
+                    await tasks.start(self._courier.run)
                 task_status.started()
                 await self._serve()
         finally:
@@ -149,6 +165,8 @@ class Runner:
         while self._executions:
             self._settled = anyio.Event()
             await self._settled.wait()
+        if self._courier is not None:
+            await self._courier.drain()
 
     async def _serve(self) -> None:
         while True:
@@ -227,23 +245,12 @@ class Runner:
 
     def _choose(self, record: JobRecord) -> Destination | None:
         """Decide where a job that was pulled goes."""
-        assert record.request is not None, "records are kept with their request"  # noqa: S101
-        model, now = record.request.model, self._storage.clock.now_ms()
-        policy = Policy.EDGE_ONLY if self.side is JobSide.EDGE else record.request.policy
-        standing = Standing(
-            policy=policy,
-            edge_idle=idle(self._fleet, model, Tier.EDGE),
-            cloud_idle=idle(self._fleet, model, Tier.CLOUD),
-            edge_serves=self._fleet.has(model, (Tier.EDGE,)),
-            age=(now - max(record.created_ms, record.due_ms)) / 1000,
-            remaining=None if record.deadline_ms is None else (record.deadline_ms - now) / 1000,
-        )
+        standing = standing_of(record, self.side, self._fleet, self._storage.clock.now_ms())
         chosen = destination.choose(
             standing, patience=self._settings.patience, hurry=self._settings.hurry
         )
         if chosen is None:
-            lane = Lane(record.priority, record.tenant, model)
-            self._resting[lane] = self._clock() + REST
+            self._resting[lane_of(record)] = self._clock() + REST
         return chosen
 
     async def _keep_looking(self) -> None:
@@ -265,6 +272,8 @@ class Runner:
         self._heard = {lane: at for lane, at in self._heard.items() if now - at <= NEWS_AHEAD}
         for lane in backlog.lanes:
             self._turns.add(lane)
+        if self._courier is not None:
+            self._courier.learn(backlog.told)
         self._rouse()
 
     async def _expire(self) -> None:
@@ -307,6 +316,11 @@ class Runner:
         self._resting.pop(lane, None)
         self._turns.add(lane)
         self._rouse()
+
+    def _on_announced(self, side: JobSide, tenant: str) -> None:
+        """Hear that a webhook is to be told."""
+        if self._courier is not None and side is self.side:
+            self._courier.learn((tenant,))
 
     def _rest(self, lane: Lane) -> None:
         """Leave a lane alone until what was announced is there."""

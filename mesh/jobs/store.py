@@ -60,9 +60,12 @@ class JobStore:
         name = _name(record.tenant, record.id)
         return Kept(record, await self._records.create(name, encode(record)))
 
-    async def change(self, kept: Kept, record: JobRecord) -> Kept:
-        """Write a record anew; raises ``Conflict`` if it is no longer as it was kept."""
-        ttl = self._retention if record.state.final else None
+    async def change(self, kept: Kept, record: JobRecord, age: float = 0.0) -> Kept:
+        """Write a record anew; raises ``Conflict`` if it is no longer as it was kept.
+
+        ``age``: seconds since a final one became so, which do not lengthen its life.
+        """
+        ttl = self._retention - age if record.state.final else None
         name = _name(record.tenant, record.id)
         revision = await self._records.update(name, encode(record), kept.revision, ttl)
         return Kept(record, revision)

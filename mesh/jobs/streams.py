@@ -5,7 +5,7 @@ lane has a durable consumer that all runners share; it is made when it is first 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,16 +21,20 @@ from mesh.inbox import Delivery, Headers
 from mesh.jetstream import Reply, checked, read_reply
 from mesh.jobs.fairness import Lane
 from mesh.jobs.settings import JobSettings
+from mesh.jobs.stream_api import (
+    NS,
+    ConsumerConfig,
+    InfoQuery,
+    NewConsumer,
+    Pull,
+    WorkConfig,
+    infos,
+)
 from mesh.subjects import JobSide
 from schemas.jobs import JobPointer, Priority
 from schemas.wire import UNREADABLE, decoder, encode
 
-FORGET_AFTER = 600.0
-"""Seconds after which an unused consumer goes; the messages stay."""
-SAME_WITHIN = 120.0
-"""Seconds for which the broker knows a message that is published again."""
 PULL_WITHIN = 2.0
-_NS = 1_000_000_000
 _ACK_TOKENS = 9
 """Of ``$JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<seq>.<time>.<pending>``."""
 
@@ -39,65 +43,15 @@ STREAMS: Mapping[JobSide, str] = {side: f"MESH_JOBS_{side.name}" for side in Job
 _pointers = decoder(JobPointer)
 
 
-class _WorkConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Schedules exclude ``discard: new``, so the broker bounds nothing here: the door does."""
-
-    name: str
-    subjects: tuple[str, ...]
-    num_replicas: int = 1
-    retention: str = "workqueue"
-    storage: str = "file"
-    discard: str = "old"
-    allow_msg_schedules: bool = True
-    duplicate_window: int = round(SAME_WITHIN * _NS)
-
-
-class _ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
-    durable_name: str
-    filter_subject: str
-    ack_policy: str = "explicit"
-    ack_wait: int
-    max_deliver: int = -1
-    max_ack_pending: int = 10_000
-    inactive_threshold: int = round(FORGET_AFTER * _NS)
-
-
-class _NewConsumer(msgspec.Struct, frozen=True, kw_only=True):
-    stream_name: str
-    config: _ConsumerConfig
-
-
-class _Pull(msgspec.Struct, frozen=True, kw_only=True):
-    batch: int
-    no_wait: bool = True
-
-
-class _InfoQuery(msgspec.Struct, frozen=True, kw_only=True):
-    subjects_filter: str
-
-
-class _State(msgspec.Struct, frozen=True, kw_only=True):
-    messages: int = 0
-    subjects: dict[str, int] = {}
-
-
-class _Info(msgspec.Struct, frozen=True, kw_only=True):
-    ts: datetime
-    state: _State = _State()
-
-
-_infos = msgspec.json.Decoder(_Info)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
     """What lies in a work stream: messages by lane, and those in all, delayed ones included.
 
-    now_ms: the broker's clock when it said so.
+    told: tenants with webhooks to be told. now_ms: the broker's clock when it said so.
     """
 
     lanes: Mapping[Lane, int]
+    told: Collection[str]
     total: int
     now_ms: int
 
@@ -142,7 +96,7 @@ class WorkStream:
 
     async def ensure(self) -> None:
         """Make the stream if it does not exist; raises ``StoreError`` or ``BusError``."""
-        config = _WorkConfig(
+        config = WorkConfig(
             name=self.name,
             subjects=(subjects.all_job_work(self.side),),
             num_replicas=self._settings.replicas,
@@ -174,16 +128,29 @@ class WorkStream:
         target = subjects.job_expired(self.side, pointer.tenant, pointer.id)
         await self._store(waiting, pointer, _schedule(deadline_ms, target))
 
+    async def publish_notice(self, pointer: JobPointer, due_ms: int = 0) -> None:
+        """Store that a job's webhook is to be told, now or later; as ``publish``."""
+        target = subjects.job_notices(self.side, pointer.tenant)
+        number = f"{pointer.attempt}/{pointer.telling}"
+        once = {"Nats-Msg-Id": f"{subjects.NOTICE}:{pointer.tenant}/{pointer.id}/{number}"}
+        if due_ms:
+            waiting = subjects.job_notice_later(self.side, pointer.tenant, pointer.id)
+            await self._store(waiting, pointer, {**once, **_schedule(due_ms, target)})
+        else:
+            await self._store(target, pointer, once)
+
     async def backlog(self) -> Backlog:
         """Return what lies in the stream."""
-        query = msgspec.json.encode(_InfoQuery(subjects_filter=subjects.all_due_jobs(self.side)))
+        query = msgspec.json.encode(InfoQuery(subjects_filter=subjects.all_due_jobs(self.side)))
         subject = subjects.stream_api("STREAM.INFO", self.name)
         payload = (await ask(self._bus, subject, query, timeout=self._timeout)).payload
         checked(read_reply(payload), f"the stream {self.name}")
-        info = _infos.decode(payload)
+        info = infos.decode(payload)
         lanes = ((parse_lane(subject), count) for subject, count in info.state.subjects.items())
+        told = (parse_notices(subject) for subject in info.state.subjects)
         return Backlog(
             lanes={lane: count for lane, count in lanes if lane is not None},
+            told=[tenant for tenant in told if tenant is not None],
             total=info.state.messages,
             now_ms=int(info.ts.timestamp() * 1000),
         )
@@ -192,6 +159,10 @@ class WorkStream:
         """Return up to ``batch`` jobs of a lane that are due now, without waiting for any."""
         subject = subjects.job_work(self.side, lane.priority, lane.tenant, lane.model)
         return await self._pull(subject, batch)
+
+    async def pull_notices(self, tenant: str, batch: int) -> list[Work]:
+        """Return up to ``batch`` webhooks of a tenant that are to be told now."""
+        return await self._pull(subjects.job_notices(self.side, tenant), batch)
 
     async def pull_expired(self, batch: int) -> list[Work]:
         """Return up to ``batch`` jobs whose deadlines have passed."""
@@ -207,7 +178,7 @@ class WorkStream:
 
     def give_back(self, work: Work, delay: float = 0.0) -> None:
         """Let a message be delivered again, after ``delay`` seconds."""
-        self._bus.post(work.reply, b'-NAK {"delay": %d}' % round(delay * _NS))
+        self._bus.post(work.reply, b'-NAK {"delay": %d}' % round(delay * NS))
 
     async def _pull(self, subject: str, batch: int) -> list[Work]:
         consumer = blake2b(subject.encode(), digest_size=12).hexdigest()
@@ -228,7 +199,7 @@ class WorkStream:
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}"
         self._bus.post(
             subject,
-            msgspec.json.encode(_Pull(batch=waiter.batch)),
+            msgspec.json.encode(Pull(batch=waiter.batch)),
             f"{self._inbox}.{consumer}",
         )
         # What comes after that is handed back as it arrives.
@@ -238,13 +209,13 @@ class WorkStream:
         return True
 
     async def _make_consumer(self, subject: str, name: str) -> None:
-        config = _ConsumerConfig(
+        config = ConsumerConfig(
             name=name,
             durable_name=name,
             filter_subject=subject,
-            ack_wait=round(self._settings.lease * _NS),
+            ack_wait=round(self._settings.lease * NS),
         )
-        query = msgspec.json.encode(_NewConsumer(stream_name=self.name, config=config))
+        query = msgspec.json.encode(NewConsumer(stream_name=self.name, config=config))
         what = f"{self.name}.{name}.{subject}"
         checked(await self._api("CONSUMER.CREATE", what, query), f"the consumer of {subject}")
 
@@ -303,6 +274,12 @@ def parse_lane(subject: str) -> Lane | None:
     if priority not in set(Priority):
         return None
     return Lane(Priority(priority), subjects.decode_token(tenant), subjects.decode_token(model))
+
+
+def parse_notices(subject: str) -> str | None:
+    """Return whose webhooks these are; ``None`` if it is a lane of jobs."""
+    *_, kind, tenant, _ = subject.split(".")
+    return subjects.decode_token(tenant) if kind == subjects.NOTICE else None
 
 
 def _schedule(at_ms: int, target: str) -> Headers:

@@ -1,14 +1,18 @@
 """A broker that comes and goes: connections that break while they are being made."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from mesh import subjects
 from mesh.accounts import Role
-from mesh.bus import BusSettings, connect
+from mesh.bus import Bus, BusSettings, connect
+from mesh.errors import NoResponders
 from tests.support.mesh import broker_in
 from tests.support.wait import until, until_async
 
@@ -87,3 +91,37 @@ async def test_a_connection_lost_while_it_is_restored_is_made_again(
 
             await until_async(is_heard)
             assert bus.connected
+
+
+async def test_a_broker_that_stood_still_is_found_again(tmp_path: Path) -> None:
+    """Unanswered pings end a connection; another one is made as soon as the broker goes on."""
+    async with broker_in(tmp_path) as broker:
+        way = BusSettings(
+            url=broker.url, creds=broker.creds(Role.CLIENT), role=Role.CLIENT, ping_interval=0.05
+        )
+        async with connect(way) as bus:
+            os.kill(broker.pid, signal.SIGSTOP)
+            await until(lambda: not bus.connected)
+            os.kill(broker.pid, signal.SIGCONT)
+            await until(lambda: bus.connected)
+            with pytest.raises(NoResponders):
+                await bus.request(subjects.INFER, b"", timeout=5)
+
+
+async def test_a_connection_whose_end_nobody_tells_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client of nats-py that was frozen may close without a word; the bus looks for itself."""
+
+    async def say_nothing(_bus: Bus) -> None:
+        pass
+
+    monkeypatch.setattr(Bus, "_on_closed", say_nothing)
+    async with broker_in(tmp_path) as broker:
+        way = BusSettings(url=broker.url, creds=broker.creds(Role.CLIENT), role=Role.CLIENT)
+        async with connect(way) as bus:
+            os.kill(broker.pid, signal.SIGKILL)
+            await until(lambda: not bus.connected)
+            await until(lambda: bus.connected)
+            with pytest.raises(NoResponders):
+                await bus.request(subjects.INFER, b"", timeout=5)

@@ -1,11 +1,13 @@
-"""Durable jobs on three brokers of which some die."""
+"""Durable jobs on three brokers that are killed, frozen, cut off and restarted."""
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -13,11 +15,10 @@ from mesh.accounts import Role
 from mesh.broker import Broker
 from mesh.errors import MeshError
 from mesh.jobs import client
-from mesh.jobs.client import Jobs
 from mesh.jobs.store import ensure
 from mesh.storage import Store
 from mesh.subjects import JobSide
-from tests.support.cluster import SIZE, cluster_in
+from tests.support.cluster import SIZE, Cluster, Side, cluster_in
 from tests.support.job_faults import LEASE, Checker
 from tests.support.jobs import SMALL, jobs_of, runner_of
 from tests.support.mesh import bus_of, scripted_worker
@@ -26,6 +27,8 @@ from tests.support.wait import until_async
 ROUNDS = 2
 INFO = f"$JS.API.STREAM.INFO.KV_{Store.JOBS}"
 COPIED = replace(SMALL, lease=LEASE, replicas=SIZE)
+ELECTION = 90.0
+"""Seconds for a cluster to be whole again, on a busy machine."""
 
 
 async def stored(broker: Broker) -> bool:
@@ -38,19 +41,74 @@ async def stored(broker: Broker) -> bool:
     return True
 
 
+async def info_of(broker: Broker) -> dict[str, Any]:
+    """Return what the cluster says of the records of jobs; empty if nobody leads them."""
+    try:
+        async with bus_of(broker, Role.ADMIN) as admin:
+            found: dict[str, Any] = json.loads(await admin.request(INFO, b"", timeout=5))
+    except MeshError:
+        return {}
+    cluster: dict[str, Any] = found.get("cluster", {})
+    return cluster if cluster.get("leader") else {}
+
+
 async def leader_of(broker: Broker) -> int:
     """Return which server leads the records of jobs now."""
-    while True:
-        async with bus_of(broker, Role.ADMIN) as admin:
-            try:
-                info = json.loads(await admin.request(INFO, b"", timeout=5))
-                return int(info["cluster"]["leader"].removeprefix("mesh-"))
-            except (MeshError, KeyError):
-                await asyncio.sleep(0.1)  # there is no leader at this moment
+    while not (info := await info_of(broker)):
+        await asyncio.sleep(0.1)  # there is no leader at this moment
+    return int(info["leader"].removeprefix("mesh-"))
+
+
+async def is_back(cluster: Cluster, server: int) -> bool:
+    """Tell whether a server answers about the records, and all servers have all of them."""
+    return await is_whole(cast("Broker", Side(cluster, (server,))))
+
+
+async def is_whole(broker: Broker) -> bool:
+    """Tell whether all servers have all records."""
+    replicas = (await info_of(broker)).get("replicas", ())
+    return len(replicas) == SIZE - 1 and all(each["current"] for each in replicas)
 
 
 async def submit(checker: Checker, numbers: range) -> None:
     await asyncio.gather(*(checker.submit(number) for number in numbers))
+
+
+@dataclass
+class Trial:
+    """A cluster with a runner and a worker, and a checker of what becomes of jobs there.
+
+    leader: the server that led the records at first.
+    """
+
+    cluster: Cluster
+    leader: int
+    broker: Broker
+    checker: Checker
+    stack: AsyncExitStack
+
+    async def checker_on(self, server: int) -> Checker:
+        """Connect another runner and client, to one server alone."""
+        side = cast("Broker", Side(self.cluster, (server,)))
+        await self.stack.enter_async_context(runner_of(side, JobSide.ANY, COPIED))
+        return Checker(await self.stack.enter_async_context(jobs_of(side)))
+
+
+@asynccontextmanager
+async def trial_in(folder: Path, *, beside_leader: bool = False) -> AsyncIterator[Trial]:
+    """Run it all; ``beside_leader``: runner, worker and client have the other servers alone."""
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(cluster_in(folder))
+        await until_async(lambda: stored(cast("Broker", cluster)), within=ELECTION)
+        leader = await leader_of(cast("Broker", cluster))
+        servers = tuple(each for each in range(SIZE) if each != leader or not beside_leader)
+        broker = cast("Broker", Side(cluster, servers))
+        jobs = await stack.enter_async_context(jobs_of(broker))
+        checker = Checker(jobs)
+        await checker.listen(jobs._bus)
+        await stack.enter_async_context(scripted_worker(broker))
+        await stack.enter_async_context(runner_of(broker, JobSide.ANY, COPIED, "scripted"))
+        yield Trial(cluster, leader, broker, checker, stack)
 
 
 async def test_jobs_survive_brokers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,17 +116,10 @@ async def test_jobs_survive_brokers(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     The leader of the records is killed while jobs are submitted, and then the next one.
     """
-    async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(cluster_in(tmp_path))
-        broker = cast("Broker", cluster)
-        await until_async(lambda: stored(broker), within=60)
-        jobs: Jobs = await stack.enter_async_context(jobs_of(broker))
-        checker = Checker(jobs)
-        await checker.listen(jobs._bus)
-        await stack.enter_async_context(scripted_worker(broker))
-        await stack.enter_async_context(runner_of(broker, JobSide.ANY, COPIED, "scripted"))
+    async with trial_in(tmp_path) as trial:
+        cluster, checker = trial.cluster, trial.checker
         for start in range(0, ROUNDS * 10, 10):
-            leader = await leader_of(broker)
+            leader = await leader_of(trial.broker)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(submit(checker, range(start, start + 10)))
                 await cluster.kill(leader)
@@ -87,3 +138,84 @@ async def test_jobs_survive_brokers(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         await submit(checker, range(200, 205))
         counts = await checker.verdict(60)
         assert counts["accepted"] == counts["succeeded"] == ROUNDS * 10 + 5
+
+
+async def test_a_frozen_leader_is_replaced(tmp_path: Path) -> None:
+    """With the leader of the records stopped, another one is elected; thawed, it doubles none."""
+    async with trial_in(tmp_path) as trial:
+        await submit(trial.checker, range(5))
+        leader = await leader_of(trial.broker)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(submit(trial.checker, range(5, 15)))
+            trial.cluster.freeze(leader)
+        assert len(trial.checker.accepted) == 15
+        assert await leader_of(trial.broker) != leader
+        trial.cluster.thaw(leader)
+        await until_async(lambda: is_whole(trial.broker), within=ELECTION)
+        await submit(trial.checker, range(15, 20))
+        counts = await trial.checker.verdict(60)
+        assert counts["accepted"] == counts["succeeded"] == 20
+
+
+async def test_the_minority_of_a_partition_accepts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader that is cut off acknowledges no job, though client and runner still reach it.
+
+    The others elect another one and go on. What was refused may be submitted again when the cluster
+    is whole, and is one job.
+    """
+    async with trial_in(tmp_path, beside_leader=True) as trial:
+        lonely = await trial.checker_on(trial.leader)
+        await submit(trial.checker, range(5))
+        await submit(lonely, range(5))
+        assert lonely.accepted == trial.checker.accepted
+        trial.cluster.isolate(trial.leader)
+        with monkeypatch.context() as patch:
+            patch.setattr(client, "KEEP_ASKING", 2.0)
+            await submit(lonely, range(100, 103))
+        assert (lonely.refused.total(), len(lonely.accepted)) == (3, 5)
+        await submit(trial.checker, range(5, 15))
+        assert len(trial.checker.accepted) == 15
+        assert await leader_of(trial.broker) != trial.leader
+        trial.cluster.heal()
+        await until_async(lambda: is_whole(trial.broker), within=ELECTION)
+        await submit(lonely, range(100, 103))
+        await submit(trial.checker, range(100, 103))
+        assert len(lonely.accepted) == 8
+        assert lonely.accepted.items() <= trial.checker.accepted.items()
+        counts = await trial.checker.verdict(60)
+        assert counts["accepted"] == counts["succeeded"] == 18
+
+
+async def test_all_brokers_killed_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Everything that was acknowledged is there, and computed, when they are back."""
+    async with trial_in(tmp_path) as trial:
+        await submit(trial.checker, range(20))
+        await asyncio.gather(*(trial.cluster.kill(number) for number in range(SIZE)))
+        for number in range(SIZE):
+            await trial.cluster.start(number)
+        counts = await trial.checker.verdict(ELECTION)
+        assert counts["accepted"] == counts["succeeded"] == 20
+
+
+async def test_brokers_restarted_one_by_one_under_load_lose_nothing(tmp_path: Path) -> None:
+    """A rolling restart: each in good order, the next when all is whole; jobs come all the time."""
+    async with trial_in(tmp_path) as trial:
+        rolled = asyncio.Event()
+
+        async def load() -> None:
+            number = 0
+            while not rolled.is_set():
+                await submit(trial.checker, range(number, number + 5))
+                number += 5
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(load())
+            for number in range(SIZE):
+                await trial.cluster.restart(number)
+                await until_async(partial(is_back, trial.cluster, number), within=ELECTION)
+            rolled.set()
+        counts = await trial.checker.verdict(60)
+        assert counts["refused"] == 0
+        assert counts["accepted"] == counts["succeeded"] >= 15

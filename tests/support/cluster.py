@@ -1,7 +1,9 @@
-"""Three brokers in a cluster, as processes that can be killed and started again one by one."""
+"""Three brokers in a cluster, as processes that can be killed, frozen and cut off one by one."""
 
 import asyncio
 import json
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +12,7 @@ from pathlib import Path
 from mesh.accounts import Role
 from mesh.broker import BrokerSettings, Keys, Place, open_keys, render
 from mesh.broker.binary import find_server
+from tests.support.links import Link
 
 SIZE = 3
 
@@ -23,6 +26,18 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+class Side:
+    """Some of the servers, as clients see them: what a ``Broker`` is to those that connect."""
+
+    def __init__(self, cluster: "Cluster", numbers: tuple[int, ...]) -> None:
+        self._cluster = cluster
+        self.url = ",".join(cluster.address(number) for number in numbers)
+
+    def creds(self, role: Role) -> Path:
+        """Return the seed file of a role."""
+        return self._cluster.creds(role)
+
+
 class Cluster:
     """What clients need of it is that of one broker: ``url`` names all three."""
 
@@ -31,15 +46,30 @@ class Cluster:
         self._keys: Keys = open_keys(folder / "creds")
         self._clients, self._routes = free_ports(SIZE), free_ports(SIZE)
         self.servers: dict[int, asyncio.subprocess.Process] = {}
+        self._links = [Link(number, self._routes[number], self._pids) for number in range(SIZE)]
 
     @property
     def url(self) -> str:
         """Where to connect: any of them."""
-        return ",".join(f"nats://127.0.0.1:{port}" for port in self._clients)
+        return ",".join(self.address(number) for number in range(SIZE))
+
+    def address(self, number: int) -> str:
+        """Return where clients connect to one server."""
+        return f"nats://127.0.0.1:{self._clients[number]}"
 
     def creds(self, role: Role) -> Path:
         """Return the seed file of a role."""
         return self._keys.files[role]
+
+    async def open_links(self) -> None:
+        """Lay the network between the servers."""
+        for link in self._links:
+            await link.start()
+
+    async def close_links(self) -> None:
+        """Take the network away."""
+        for link in self._links:
+            await link.close()
 
     async def start(self, number: int) -> None:
         """Start one server."""
@@ -56,6 +86,34 @@ class Cluster:
         self.servers[number].kill()
         await self.servers.pop(number).wait()
 
+    async def restart(self, number: int) -> None:
+        """Stop one server in good order, and start it again."""
+        self.servers[number].terminate()
+        await self.servers.pop(number).wait()
+        await self.start(number)
+
+    def freeze(self, number: int) -> None:
+        """Stop one server with SIGSTOP."""
+        os.kill(self.servers[number].pid, signal.SIGSTOP)
+
+    def thaw(self, number: int) -> None:
+        """Let a frozen server go on."""
+        os.kill(self.servers[number].pid, signal.SIGCONT)
+
+    def isolate(self, number: int) -> None:
+        """Cut one server off from the others; clients still reach it."""
+        others = set(range(SIZE)) - {number}
+        for target, link in enumerate(self._links):
+            link.cut(others if target == number else {number})
+
+    def heal(self) -> None:
+        """Let all servers reach each other again."""
+        for link in self._links:
+            link.cut(set())
+
+    def _pids(self) -> dict[int, int]:
+        return {number: process.pid for number, process in self.servers.items()}
+
     def _config(self, number: int) -> dict[str, object]:
         place = Place(
             host="127.0.0.1",
@@ -65,9 +123,15 @@ class Cluster:
         )
         settings = BrokerSettings(state=self._folder)
         text = render(settings, self._keys.public, place).partition("\n")[2]
-        routes = [f"nats://127.0.0.1:{port}" for port in self._routes]
-        listen = f"127.0.0.1:{self._routes[number]}"
-        cluster = {"name": "mesh", "listen": listen, "routes": routes}
+        ways = [f"127.0.0.1:{link.port}" for link in self._links]
+        cluster = {
+            "name": "mesh",
+            "listen": f"127.0.0.1:{self._routes[number]}",
+            "advertise": ways[number],
+            "routes": [f"nats://{way}" for way in ways if way != ways[number]],
+            # Clients are to stay on the side that they are told.
+            "no_advertise": True,
+        }
         document: dict[str, object] = json.loads(text)
         return document | {"cluster": cluster}
 
@@ -76,6 +140,7 @@ class Cluster:
 async def cluster_in(folder: Path) -> AsyncIterator[Cluster]:
     """Run three servers; killed with the context."""
     cluster = Cluster(folder)
+    await cluster.open_links()
     try:
         for number in range(SIZE):
             await cluster.start(number)
@@ -83,3 +148,4 @@ async def cluster_in(folder: Path) -> AsyncIterator[Cluster]:
     finally:
         for number in tuple(cluster.servers):
             await cluster.kill(number)
+        await cluster.close_links()

@@ -23,6 +23,7 @@ from schemas.wire import decoder
 from tests.support.command import Command, started
 from tests.support.jobs import job_broker, order
 from tests.support.mesh import bus_of
+from tests.support.receiver import LOOPBACK, SECRET, Receiver, receiver
 from tests.support.requests import numbers
 from tests.support.wait import until
 
@@ -33,7 +34,9 @@ _events = decoder(JobEvent)
 
 
 @asynccontextmanager
-async def runner_process(broker: Broker, home: Path, name: str) -> AsyncIterator[Command]:
+async def runner_process(
+    broker: Broker, home: Path, name: str, *flags: str, **variables: str
+) -> AsyncIterator[Command]:
     """Run ``mesh runner`` for the jobs that may use both tiers."""
     words = (
         "runner",
@@ -43,8 +46,9 @@ async def runner_process(broker: Broker, home: Path, name: str) -> AsyncIterator
         f"--job-lease={LEASE}",
         "--log-level=info",
         "--json-logs",
+        *flags,
     )
-    async with started(home, *words) as command:
+    async with started(home, *words, **variables) as command:
         await until(lambda: '"ready"' in command.err, within=30)
         yield command
 
@@ -71,9 +75,13 @@ async def worker_process(
 
 @dataclass
 class Checker:
-    """Remembers what was accepted and what was told, and compares it with what is stored."""
+    """Remembers what was accepted and what was told, and compares it with what is stored.
+
+    hook: whom the jobs' ends are told to, if anybody.
+    """
 
     jobs: Jobs
+    hook: Receiver | None = None
     accepted: dict[str, str] = field(default_factory=dict)
     """Job by key."""
     refused: Counter[str] = field(default_factory=Counter)
@@ -88,7 +96,8 @@ class Checker:
         """Submit a job under its own key, until it is accepted or clearly refused."""
         key = f"job-{number}"
         try:
-            handle = await self.jobs.submit(order(f"count {number}", key=key))
+            webhook = self.hook.url if self.hook else None
+            handle = await self.jobs.submit(order(f"count {number}", key=key, webhook=webhook))
         except MeshError as error:
             self.refused[error.code] += 1
         else:
@@ -98,11 +107,18 @@ class Checker:
     async def verdict(self, within: float) -> Counter[str]:
         """Wait until everything accepted has ended, and return the counts; fails on any breach."""
         records = [await self._ended(job, within) for job in self.accepted.values()]
-        for record in records:
-            self._check(record)
-        counts = Counter[str](str(record.state) for record in records)
-        counts["accepted"], counts["refused"] = len(records), self.refused.total()
+        counts = Counter[str](accepted=len(records), refused=self.refused.total())
+        counts.update(str(record.state) for record in records)
         counts["attempts"] = sum(record.attempt for record in records)
+        counts["duplicates"] = sum(self.successes[record.id] > 1 for record in records)
+        counts["stale"] = sum(map(self._is_stale, records))
+        counts["wrong"] = sum(map(_is_wrong, records))
+        if self.hook is not None:
+            await self._hear_all(within)
+            counts["told"] = len({call.event["id"] for call in self.hook.calls})
+            counts["told again"] = len(self.hook.calls) - counts["told"]
+        broken = {what: counts[what] for what in ("duplicates", "stale", "wrong") if counts[what]}
+        assert not broken, f"{broken} in {dict(counts)}"
         return counts
 
     async def _ended(self, job: str, within: float) -> JobRecord:
@@ -117,12 +133,16 @@ class Checker:
             await asyncio.sleep(0.05)
         raise AssertionError(f"{job} was accepted and is lost: {record}")
 
-    def _check(self, record: JobRecord) -> None:
-        assert self.successes[record.id] <= 1, f"{record.id} succeeded more than once"
-        assert record.attempt >= self.attempts.get(record.id, 0), f"{record.id}: a stale result"
-        if record.state is JobState.SUCCEEDED:
-            assert record.result is not None
-            assert record.result.text == numbers(16)
+    async def _hear_all(self, within: float) -> None:
+        """Wait until the end of everything accepted was told."""
+        assert self.hook is not None
+        calls, jobs = self.hook.calls, set(self.accepted.values())
+        await until(lambda: jobs <= {call.event["data"]["id"] for call in calls}, within)
+        assert all(call.is_genuine for call in calls)
+
+    def _is_stale(self, record: JobRecord) -> bool:
+        """Tell whether a result is of an attempt that was known to be superseded."""
+        return record.attempt < self.attempts.get(record.id, 0)
 
     def _on_news(self, delivery: Delivery) -> None:
         event = _events.decode(delivery.payload)
@@ -130,6 +150,12 @@ class Checker:
             self.attempts[event.id] = max(event.attempt, self.attempts.get(event.id, 0))
         elif event.state is JobState.SUCCEEDED:
             self.successes[event.id] += 1
+
+
+def _is_wrong(record: JobRecord) -> bool:
+    if record.state is not JobState.SUCCEEDED:
+        return False
+    return record.result is None or record.result.text != numbers(16)
 
 
 class Processes:
@@ -163,7 +189,8 @@ class Processes:
 
     def _start(self, kind: str, name: str) -> AbstractAsyncContextManager[Command]:
         if kind == "runner":
-            return runner_process(self.broker, self._home, name)
+            flags = ("--webhook-secret-env=HOOK_SECRET", f"--webhook-allow={LOOPBACK}")
+            return runner_process(self.broker, self._home, name, *flags, HOOK_SECRET=SECRET)
         return worker_process(self.broker, self._home, name, *self._flags)
 
 
@@ -179,8 +206,10 @@ class Fault:
 FAULTS = (
     Fault("kill a runner", lambda each: each.pids("runner"), signal.SIGKILL),
     Fault("freeze a runner", lambda each: each.pids("runner"), signal.SIGSTOP),
+    Fault("restart a runner", lambda each: each.pids("runner"), signal.SIGTERM),
     Fault("kill a worker", lambda each: each.pids("worker"), signal.SIGKILL),
     Fault("freeze a worker", lambda each: each.pids("worker"), signal.SIGSTOP),
+    Fault("restart a worker", lambda each: each.pids("worker"), signal.SIGTERM),
     Fault("kill the broker", lambda each: [each.broker.pid], signal.SIGKILL),
 )
 
@@ -208,7 +237,8 @@ async def chaotic_mesh(
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(job_broker(folder / "broker"))
         bus = await stack.enter_async_context(bus_of(broker, Role.CLIENT))
-        checker = Checker(Jobs(bus, "default"))
+        hook = await stack.enter_async_context(receiver())
+        checker = Checker(Jobs(bus, "default"), hook)
         await checker.listen(bus)
         processes = Processes(broker, folder, flags)
         async with asyncio.TaskGroup() as tasks:

@@ -15,6 +15,8 @@ from mesh.jobs.runner import Runner
 from mesh.jobs.service import JobService
 from mesh.jobs.settings import MIB, JobSettings
 from mesh.jobs.store import ensure
+from mesh.jobs.webhooks.sender import Sender, sending
+from mesh.jobs.webhooks.settings import WebhookSettings
 from mesh.router import Router
 from mesh.subjects import JobSide
 from schemas.jobs import Submit
@@ -43,12 +45,13 @@ async def runner_of(
     settings: JobSettings = SMALL,
     *models: str,
     clock: Clock = monotonic,
+    sender: Sender | None = None,
 ) -> AsyncIterator[Runner]:
     """Run a runner with its service, once it has heard of ``models``."""
     async with bus_of(broker, ROLES[side]) as bus:
         fleet = Fleet()
         router = Router(bus, fleet)
-        runner = Runner(bus, router, fleet, side, settings, clock)
+        runner = Runner(bus, router, fleet, side, settings, clock, sender)
         service = JobService(bus, runner.desk)
         async with background(router.run, runner.run, service.run):
             await until(lambda: all(fleet.has(model) for model in models))
@@ -81,6 +84,7 @@ async def job_mesh(
     script: ScriptedSettings | None = None,
     settings: JobSettings = SMALL,
     worker: bool = True,
+    webhooks: WebhookSettings | None = None,
 ) -> AsyncIterator[JobMesh]:
     """Run broker, runner, and one scripted worker unless told otherwise, with a client."""
     async with AsyncExitStack() as stack:
@@ -88,7 +92,8 @@ async def job_mesh(
         if worker:
             await stack.enter_async_context(scripted_worker(broker, settings=script))
         models = [(script or ScriptedSettings()).name] if worker else []
-        running = runner_of(broker, JobSide.ANY, settings, *models)
+        sender = await stack.enter_async_context(sending(webhooks)) if webhooks else None
+        running = runner_of(broker, JobSide.ANY, settings, *models, sender=sender)
         runner = await stack.enter_async_context(running)
         jobs = await stack.enter_async_context(jobs_of(broker))
         yield JobMesh(broker, runner, jobs, stack)

@@ -15,11 +15,13 @@ from cli.options import (
     LogOptions,
     UpstreamOptions,
     UsageError,
+    WebhookOptions,
     WorkerOptions,
     arguments,
     flag,
     keys,
 )
+from cli.webhooks import webhook_settings, with_secret
 from mesh.settings import Address, memory_size
 
 
@@ -226,3 +228,30 @@ def test_a_wrong_memory_is_told_in_one_line(
 ) -> None:
     """The flag is named before anything starts."""
     assert "--memory" in refusal(capsys, "worker", "--memory=lots")
+
+
+def test_a_whole_mesh_makes_its_webhook_secret_once(clean_place: Path) -> None:
+    """``mesh up`` keeps it in the state folder for its owner alone; a lone runner makes none."""
+    state = clean_place / "state"
+    assert webhook_settings(WebhookOptions(), state) is None
+    made = with_secret(WebhookOptions(), state)
+    assert made.webhook_secret_file == state / "webhook-secret"
+    assert made.webhook_secret_file.stat().st_mode & 0o777 == 0o600
+    secret = made.webhook_secret_file.read_text()
+    assert with_secret(WebhookOptions(), state) == made
+    assert made.webhook_secret_file.read_text() == secret
+    assert webhook_settings(WebhookOptions(), state) is not None
+
+
+def test_a_wrong_webhook_setting_is_told_in_one_line(
+    clean_place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What names no secret, no file or no network is refused before anything starts."""
+    runner = ("runner", "--nats=nats://127.0.0.1:1", "--creds=runner.nk")
+    assert "HOOKS is not set" in refusal(capsys, *runner, "--webhook-secret-env=HOOKS")
+    monkeypatch.setenv("HOOKS", "swordfish")
+    said = refusal(capsys, *runner, "--webhook-secret-env=HOOKS")
+    assert "the environment variable HOOKS must hold" in said
+    assert "swordfish" not in said
+    assert "there is no" in refusal(capsys, *runner, "--webhook-secret-file=nowhere")
+    assert "10.0.0.1/8" in refusal(capsys, *runner, "--webhook-allow=10.0.0.1/8")

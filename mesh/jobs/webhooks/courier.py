@@ -1,0 +1,141 @@
+"""Tells webhooks beside the jobs: tenants in turn, so many of each at a time, whatever they take.
+
+A receiver that is slow or down costs its tenant's share and nothing else.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup, TaskStatus
+
+from mesh.errors import MeshError
+from mesh.jobs.desk import Storage
+from mesh.jobs.streams import Work, WorkStream
+from mesh.jobs.webhooks.sender import Sender
+from mesh.jobs.webhooks.telling import Office, Telling
+
+log = structlog.get_logger("mesh.jobs.webhooks")
+
+KEEPS_PER_LEASE = 3
+REST = 1.0
+"""Seconds before the broker is asked again when it did not answer."""
+
+
+class Courier:
+    """Pulls what is to be told from one side's work stream."""
+
+    def __init__(self, office: Office, *, at_once: int, per_tenant: int, lease: float) -> None:
+        """``lease``: seconds without a sign of life after which a message goes to another one."""
+        self._office, self._lease = office, lease
+        self._at_once, self._per_tenant = at_once, per_tenant
+        self._waiting: dict[str, None] = {}
+        """Tenants believed to have something to be told, in the order of their turns."""
+        self._tellings: set[Telling] = set()
+        self._of: Counter[str] = Counter()
+        self._left: list[Work] = []
+        self._draining = False
+        self._wake, self._settled = anyio.Event(), anyio.Event()
+
+    @property
+    def telling(self) -> int:
+        """How many webhooks are being told."""
+        return len(self._tellings)
+
+    def learn(self, tenants: Iterable[str]) -> None:
+        """Believe that tenants have something to be told."""
+        for tenant in tenants:
+            self._waiting.setdefault(tenant)
+        self._wake.set()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Tell until cancelled; what is under way then is left to others."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep_leases)
+                task_status.started()
+                await self._serve(tasks)
+        finally:
+            self._hand_over()
+
+    async def drain(self) -> None:
+        """Pull nothing more and wait for what is under way."""
+        self._draining = True
+        while self._tellings:
+            self._settled = anyio.Event()
+            await self._settled.wait()
+
+    async def _serve(self, tasks: TaskGroup) -> None:
+        while True:
+            tenant = self._next()
+            if tenant is None:
+                self._wake = anyio.Event()
+                await self._wake.wait()
+                continue
+            try:
+                await self._pull(tenant, tasks)
+            except MeshError as error:
+                log.info("webhooks.not_pulled", code=str(error.code))
+                await anyio.sleep(REST)
+
+    def _next(self) -> str | None:
+        if self._draining or len(self._tellings) >= self._at_once:
+            return None
+        free = (each for each in self._waiting if self._of[each] < self._per_tenant)
+        return next(free, None)
+
+    async def _pull(self, tenant: str, tasks: TaskGroup) -> None:
+        """Pull a tenant's share; one that has more comes again when the others had their turns."""
+        del self._waiting[tenant]  # before the pull: what comes during it is to be noticed
+        room = self._at_once - len(self._tellings)
+        batch = min(room, self._per_tenant - self._of[tenant])
+        found = await self._office.stream.pull_notices(tenant, batch)
+        if len(found) == batch:
+            self._waiting.setdefault(tenant)
+        for work in found:
+            telling = Telling(self._office, work)
+            self._tellings.add(telling)
+            self._of[tenant] += 1
+            tasks.start_soon(self._tell, telling, tenant)
+
+    async def _tell(self, telling: Telling, tenant: str) -> None:
+        try:
+            await telling.run()
+        except anyio.get_cancelled_exc_class():
+            self._left.append(telling.work)
+            raise
+        except MeshError as error:
+            # Unsettled: the broker delivers it again when the lease is over.
+            log.warning("webhook.left", job=telling.work.pointer.id, code=str(error.code))
+        except Exception:
+            log.exception("webhook.crashed", job=telling.work.pointer.id)
+        finally:
+            self._tellings.discard(telling)
+            self._of -= Counter((tenant,))  # none of a tenant is no entry
+            self._settled.set()
+            self._wake.set()
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await anyio.sleep(self._lease / KEEPS_PER_LEASE)
+            try:
+                for telling in self._tellings:
+                    self._office.stream.keep(telling.work)
+            except MeshError as error:
+                log.info("webhooks.leases_unkept", code=str(error.code))
+
+    def _hand_over(self) -> None:
+        """Let others have at once what was under way."""
+        try:
+            for work in self._left:
+                self._office.stream.give_back(work)
+        except MeshError as error:
+            log.info("webhooks.not_handed_over", code=str(error.code))
+
+
+def courier_of(storage: Storage, stream: WorkStream, sender: Sender, lease: float) -> Courier:
+    """Return who tells the webhooks of one side; ``lease`` in seconds."""
+    told = sender.settings
+    office = Office(storage=storage, stream=stream, tell=sender.tell, pauses=told.pauses)
+    return Courier(office, at_once=told.at_once, per_tenant=told.per_tenant, lease=lease)
