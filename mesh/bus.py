@@ -287,8 +287,6 @@ class Bus:
             "ping_interval": self._settings.ping_interval,
             "max_outstanding_pings": 2,
             "pending_size": 0,
-            # What comes from outside is encoded in ``mesh.subjects``, once for each message.
-            "skip_subject_validation": True,
             "inbox_prefix": f"{self._inbox_root}rpc",
             "error_cb": self._on_error,
             "closed_cb": self._on_closed,
