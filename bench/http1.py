@@ -15,11 +15,12 @@ CHUNK_BORDER = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
 """Never part of a JSON text, nor of an event stream of JSON texts whose lines end in ``\\n``."""
 
 
-def post(host: str, port: int, path: str, body: bytes) -> bytes:
-    """Return the bytes of a JSON request on a connection that stays open."""
+def post(host: str, port: int, path: str, body: bytes, key: str = "") -> bytes:
+    """Return the bytes of a JSON request on a connection that stays open; ``key``: of its API."""
+    authorization = f"authorization: Bearer {key}\r\n" if key else ""
     head = (
         f"POST {path} HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
+        f"{authorization}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

@@ -29,10 +29,12 @@ PATIENCE = 30.0
 class Load(Message, frozen=True, kw_only=True):
     """What to put on a server.
 
-    warmup, seconds: of load, before and while counting. tokens: per answer.
+    warmup, seconds: of load, before and while counting. tokens: per answer. key: of the API, if
+    the server wants one.
     """
 
     url: str
+    key: str = ""
     clients: int = 1
     warmup: float = 0.5
     seconds: float = 3.0
@@ -189,7 +191,7 @@ def chat_request(load: Load) -> bytes:
         "max_tokens": load.tokens,
         "stream": load.stream,
     }
-    return post(*target_of(load), CHAT, msgspec.json.encode(body))
+    return post(*target_of(load), CHAT, msgspec.json.encode(body), load.key)
 
 
 async def run(load: Load) -> LoadResult:

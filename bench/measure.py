@@ -88,7 +88,7 @@ class Rounds:
     def run(self, load: Load) -> None:
         """Add a round."""
         before = processor_time(self.target.pids)
-        result = put_on(self.target.name, replace(load, url=self.target.url))
+        result = put_on(self.target.name, replace(load, url=self.target.url, key=self.target.key))
         for part, spent in processor_time(self.target.pids).items():
             self._spent[part] += spent - before[part]
         self._results.append(result)

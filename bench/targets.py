@@ -1,11 +1,12 @@
 """Everything that answers chats in a benchmark: the mesh, its peers, the limits."""
 
+import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -35,10 +36,14 @@ TOKENS = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Something that answers chats; ``pids``: its parts, for their memory and processor time."""
+    """Something that answers chats; ``pids``: its parts, for their memory and processor time.
+
+    key: without which it answers nobody, if it has one.
+    """
 
     name: str
     url: str
+    key: str = ""
     pids: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -91,7 +96,7 @@ def _python(module: str, *words: str, **flags: object) -> list[str]:
 
 def mesh_command(command: str, state: Path, flags: Mapping[str, object]) -> list[str]:
     """Return the command line of a ``mesh`` command."""
-    return _python("cli.main", command, state=state, log_level="warning", **flags)
+    return _python("cli.main", command, state=state, **{"log_level": "warning"} | dict(flags))
 
 
 @contextmanager
@@ -209,6 +214,23 @@ def mesh(
         run = runfile.require(state)
         pids = {part.name: part.pid for part in run.parts} | {"supervisor": process.pid}
         yield Target(name=name, url=_root(run), pids=pids)
+
+
+@contextmanager
+def guarded_mesh(
+    shop: Workshop, folder: str, flags: Mapping[str, object], name: str = MESH
+) -> Iterator[Target]:
+    """Run a mesh as it is run in production: keys with limits, and a log line for each request."""
+    with mesh(shop, folder, {"log_level": "info"} | dict(flags), name) as target:
+        yield replace(target, key=_new_key(shop.folder / folder))
+
+
+def _new_key(state: Path) -> str:
+    limits = {"requests_per_minute": 10**9, "tokens_per_minute": 10**12}
+    command = _python("cli.main", "keys", "create", "bench", state=state, **limits)
+    done = subprocess.run([*command, "--json"], capture_output=True, check=True)
+    key: str = msgspec.json.decode(done.stdout)["key"]
+    return key
 
 
 def _root(run: runfile.RunFile) -> str:

@@ -44,11 +44,11 @@ def _start(shop: Workshop, stack: ExitStack) -> tuple[list[Target], Target]:
         targets.prototype(shop),
         targets.sglang_router(shop, backend),
         targets.litellm(shop, backend),
-        targets.mesh(shop, "mesh", fast),
+        targets.guarded_mesh(shop, "mesh", fast),
     )
     everyone = [backend, *(stack.enter_context(other) for other in others)]
     alone = fast | {"stream_window_ms": 0}
-    per_token = targets.mesh(shop, "mesh-per-token", alone, targets.MESH_PER_TOKEN)
+    per_token = targets.guarded_mesh(shop, "mesh-per-token", alone, targets.MESH_PER_TOKEN)
     return everyone, stack.enter_context(per_token)
 
 
