@@ -23,9 +23,10 @@ from workers.llama.batch import Batch
 from workers.llama.cache import Reuse
 from workers.llama.fit import padded
 from workers.llama.grain import GROUP
+from workers.llama.greedy import Greedy
 from workers.llama.kv_rows import KvRows
 from workers.llama.sampling import Drawing
-from workers.llama.sequence import Work
+from workers.llama.sequence import Sampler, Work
 from workers.llama.sizes import num_rows
 
 llama: Any = llama_cpp
@@ -95,7 +96,7 @@ def fresh_log() -> Log:
     return log
 
 
-class Sampler:
+class SamplerChain:
     """A sampler chain of one sequence; ``close`` it when the sequence ends."""
 
     def __init__(
@@ -256,8 +257,10 @@ class LlamaContext:
             return lltokenizer_from_vocab(self._vocabulary, eos_token=sorted(self.ends))
 
     def sampler(self, drawing: Drawing) -> Sampler:
-        """Return a new sampler chain."""
-        return Sampler(self._context, drawing, self.num_vocabulary, self._depth, self.ends)
+        """Return a new sampler."""
+        if drawing.is_plain:
+            return Greedy(self.logits)
+        return SamplerChain(self._context, drawing, self.num_vocabulary, self._depth, self.ends)
 
     def decode(self, plan: Sequence[Work], idle: Sequence[int] = ()) -> list[int]:
         """Compute one step; return for each work its first row of logits (-1: it has none).

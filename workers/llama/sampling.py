@@ -72,6 +72,12 @@ class Drawing:
     stop_token_ids: tuple[int, ...] = ()
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the likeliest token is drawn, as the model has it."""
+        is_changed = self.has_penalties or self.logit_bias or self.ignore_eos or self.min_tokens
+        return self.temperature == 0 and not is_changed
+
+    @property
     def has_penalties(self) -> bool:
         """Whether earlier tokens change the odds."""
         return (self.presence_penalty, self.frequency_penalty, self.repeat_penalty) != (0, 0, 1)
