@@ -14,11 +14,12 @@ from bench.targets import Workshop
 from bench.weights import benchmark_model
 from schemas.wire import Message
 from workers.llama.engine import LlamaEngine
+from workers.llama.grain import TILE
 
 STREAMS = 4
 PROMPT = 2000
 """Words of the long prompt, each a token."""
-END = 256
+END = 128
 """Words at its end, where each token looks back on all others and a chunk takes longest."""
 BEFORE = 24
 """Tokens each stream gets before the prompt comes."""
@@ -30,7 +31,7 @@ class Pause(Message, frozen=True, kw_only=True):
     """One arrival of a long prompt; seconds.
 
     usual: median time between tokens before. longest: of any stream, while the prompt was computed.
-    steps: tokens that a stream got meanwhile. chunk: what one step's part of the prompt's end takes
+    steps: tokens that a stream got meanwhile. chunk: what the last step's part of the prompt takes
     without any stream. first_token: of the long prompt.
     """
 
@@ -58,8 +59,8 @@ def measure(shop: Workshop, seconds: float, rounds: int) -> Row:
             text=f"≤ {1000 * worst.allowed:.0f} ms (2 gaps + a chunk)",
             at_most=1000 * worst.allowed,
         ),
-        note=f"usual gap {1000 * worst.usual:.1f} ms, a chunk of {PROMPT / worst.steps:.0f} tokens "
-        f"alone {1000 * worst.chunk:.1f} ms; the prompt's own first token after "
+        note=f"usual gap {1000 * worst.usual:.1f} ms, a chunk of {TILE} tokens alone "
+        f"{1000 * worst.chunk:.1f} ms; the prompt's own first token after "
         f"{worst.first_token:.2f} s",
     )
     return Row(figures=(figure,), details=pauses)
@@ -79,7 +80,7 @@ async def _rounds(shop: Workshop, rounds: int) -> list[Pause]:
 async def _token_at_the_end(engine: LlamaEngine) -> float:
     """Return the seconds that each of the last tokens takes; the engine learns, too, what it is."""
     times: dict[int, list[float]] = {PROMPT: [], PROMPT - END: []}
-    for seed in range(3):
+    for seed in range(5):
         for length, seen in times.items():
             alone = await compute(engine, request(words.prompt(length, 50 + seed), 2))
             seen.append(alone.first_token)
@@ -118,6 +119,6 @@ def _judged(streams: Sequence[Output], long: Output, prompt_token: float) -> Pau
         usual=median(before[len(before) // 4 :]),
         longest=max(during),
         steps=steps,
-        chunk=prompt_token * long.usage.prompt_tokens / steps,
+        chunk=prompt_token * TILE,
         first_token=long.first_token,
     )
