@@ -78,6 +78,9 @@ class Driver:
             log.debug("batch.taken", batch=marker.batch)
         except (StoreError, BusError) as error:
             log.info("batch.not_taken", batch=marker.batch, reason=error.code.value)
+        except Exception:
+            # One batch must not end the gateway.
+            log.exception("batch.crashed", batch=marker.batch)
         finally:
             del self._mine[marker.batch], self._scopes[marker.batch]
 
@@ -109,9 +112,6 @@ class Driver:
             await self._close_orphan(marker)
         except (StoreError, BusError) as error:
             log.info("batch.unread", batch=marker.batch, reason=error.code.value)
-        except Exception:
-            # One batch must not end the gateway.
-            log.exception("batch.crashed", batch=marker.batch)
         finally:
             lease.cancel()
 

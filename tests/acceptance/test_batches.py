@@ -17,6 +17,8 @@ from schemas.inference import Policy
 from schemas.jobs import Priority
 from tests.support.batches import (
     MODEL,
+    batch_broker,
+    batch_gateway,
     batch_mesh,
     create,
     ended,
@@ -27,6 +29,7 @@ from tests.support.batches import (
     upload,
 )
 from tests.support.jobs import SMALL, jobs_of, runner_of
+from tests.support.mesh import scripted_worker
 from tests.support.responses import client_at
 from tests.support.wait import until_async
 from workers.scripted import ScriptedSettings
@@ -156,6 +159,10 @@ async def has_completed(client: openai.AsyncOpenAI, batch: str) -> bool:
     return counts is not None and counts.completed > 0
 
 
+async def is_read(client: openai.AsyncOpenAI, batch: str) -> bool:
+    return (await client.batches.retrieve(batch)).status != "validating"
+
+
 async def none_is_left(jobs: Jobs) -> bool:
     return (await jobs.list()).jobs == ()
 
@@ -185,6 +192,26 @@ async def test_a_batch_whose_time_is_over_gives_what_is_done(tmp_path: Path) -> 
         bad = await lines_of(mesh.client, done.error_file_id)
         assert {each["error"]["code"] for each in bad} == {"batch_expired"}
         assert sorted(each["custom_id"] for each in (*good, *bad)) == sorted(names)
+
+
+async def test_a_gateway_that_takes_less_goes_on_with_longer_lines(tmp_path: Path) -> None:
+    """What was right when the batch was made is answered, whoever drives it then."""
+    async with (
+        batch_broker(tmp_path) as broker,
+        scripted_worker(broker, settings=ScriptedSettings(ttft_ms=1000)),
+        runner_of(broker, JobSide.ANY, SMALL, MODEL),
+    ):
+        async with batch_gateway(broker, MODEL) as address, client_at(address) as client:
+            batch = await submit(client, [line("long" * 100), line("short")])
+            await until_async(lambda: is_read(client, batch.id))
+        little = GatewaySettings(max_body=256)
+        async with (
+            batch_gateway(broker, MODEL, settings=little) as address,
+            client_at(address) as client,
+        ):
+            done = await ended(client, batch)
+            assert done.status == "completed"
+            assert len(await lines_of(client, done.output_file_id)) == 2
 
 
 async def test_a_tenant_sees_its_own_batches_alone(tmp_path: Path) -> None:
