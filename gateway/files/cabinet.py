@@ -43,6 +43,8 @@ MOST_PIECES: Final = 200_000
 """Messages in the store from which nothing new is taken: the records have to fit in theirs."""
 LOOK_EVERY: Final = 4 * MEBIBYTE
 """Bytes of a file between two looks at the room that is left."""
+NO_ROOM_FOR: Final = 60.0
+"""Seconds after which there may be room again in a store that was full."""
 CLEAR_WITHIN: Final = 5.0
 """Seconds for taking back what was written of a file that did not arrive."""
 
@@ -114,7 +116,7 @@ class Cabinet:
             raise StoreFull(
                 "there is no room for more files: delete some, or let the mesh keep more "
                 "(--files-mb)",
-                retry_after=60.0,
+                retry_after=NO_ROOM_FOR,
             )
 
     async def _take_back(self, record: FileRecord, revision: int) -> None:
