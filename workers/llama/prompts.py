@@ -10,7 +10,7 @@ from workers.llama.toolcalls.choice import offered
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """What a request's answer goes on from; ``text``: empty where there is more to it than text."""
+    """What an answer goes on from; ``text``: empty where tokens were given or a gap is filled."""
 
     text: str
     tokens: list[int]
