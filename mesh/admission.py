@@ -15,7 +15,9 @@ def check(request: InferRequest) -> None:
 def _check_text(request: InferRequest) -> None:
     if request.prompt is None and not request.messages:
         raise InvalidRequest("a request has messages, or a prompt", param="messages")
-    if request.prompt is not None and not request.prompt:
+    if request.suffix and request.prompt is None:
+        raise InvalidRequest("a suffix comes after a prompt", param="suffix")
+    if request.prompt is not None and not request.prompt and not request.suffix:
         raise InvalidRequest("the prompt is empty", param="prompt")
     if request.prompt is not None and request.messages:
         raise InvalidRequest("a request has messages or a prompt, not both", param="prompt")

@@ -20,7 +20,7 @@ def prompt_chars(request: InferRequest) -> int:
     """Return the characters of all that is to be read; tokens count as what they stand for."""
     chars = sum(len(message.content) for message in request.messages)
     if request.prompt is not None:
-        chars += _chars(request.prompt)
+        chars += _chars(request.prompt) + len(request.suffix)
     if request.inputs:
         chars += sum(map(_chars, request.inputs)) + len(request.query) * len(request.inputs)
     if request.tools:

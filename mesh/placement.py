@@ -196,7 +196,7 @@ def _nobody(demand: Demand, fleet: Fleet) -> Decision:
     if len(lacks) == len(seats):
         need, param = lacks[0]
         what = need if param == "model" else param
-        return Reject(Unsupported(f"no worker of {name} supports {what}", param=param))
+        return Reject(Unsupported(f"no worker of {name} supports {what}{_why(need)}", param=param))
     able = [seat for seat in seats if _lacking(demand, seat) is None]
     usable = [seat for seat in able if seat.status.state is not ModelState.FAILED]
     context = max((seat.status.context for seat in usable), default=0)
@@ -255,6 +255,13 @@ def _lacking(demand: Demand, seat: Seat) -> tuple[Ability, str] | None:
     """Return the first ability that a seat has not, with the field that asks for it."""
     abilities = seat.status.abilities
     return next((need for need in demand.needs.items() if need[0] not in abilities), None)
+
+
+def _why(lacking: Ability) -> str:
+    """Return the reason where the name of the field does not say it."""
+    if lacking is Ability.SUFFIX:
+        return ": only models with tokens for filling in the middle do"
+    return ""
 
 
 def _time_until_turn(demand: Demand, seats: Sequence[Seat], slots: int, waiting: int) -> float:

@@ -424,6 +424,8 @@ def _needs(request: InferRequest) -> dict[Ability, str]:
         needs[_OF_TASK[request.task]] = "model"
     if request.prompt is not None:
         needs[Ability.PROMPT] = "prompt"
+    if request.suffix:
+        needs[Ability.SUFFIX] = "suffix"
     if request.tools and request.tool_choice != "none":
         needs[Ability.TOOLS] = "tools"
     if request.response_format and request.response_format.get("type") != "text":

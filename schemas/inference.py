@@ -53,6 +53,8 @@ class Ability(StrEnum):
     CHOICES = "choices"
     PROMPT = "prompt"
     """Goes on from a text as it is, without a chat template."""
+    SUFFIX = "suffix"
+    """Fills the gap between a text and what comes after it."""
     EMBEDDINGS = "embeddings"
     RERANK = "rerank"
     COUNT = "count_tokens"
@@ -111,9 +113,10 @@ class Sampling(Message, frozen=True, kw_only=True):
 class InferRequest(Message, frozen=True, kw_only=True):
     """One request: a completion of a conversation, unless ``task`` says otherwise.
 
-    prompt: text or token ids to go on from, instead of messages and their template. max_tokens:
-    tokens to generate at most. deadline_ms: milliseconds left for the whole request. stop: texts
-    that end the output and are not part of it. logprobs: how many alternatives to report per token
+    prompt: text or token ids to go on from, instead of messages and their template. suffix: text
+    that comes after the answer to a prompt, which then fills the gap. max_tokens: tokens to
+    generate at most. deadline_ms: milliseconds left for the whole request. stop: texts that end the
+    output and are not part of it. logprobs: how many alternatives to report per token
     (0: only the chosen one), ``None`` for none. The JSON values ``tools`` and ``tool_choice`` have
     the form of the OpenAI chat body, and so has ``response_format``, which also takes
     ``{"type": "regex", "pattern": …}``, ``{"type": "choice", "choices": […]}`` and
@@ -128,6 +131,7 @@ class InferRequest(Message, frozen=True, kw_only=True):
     messages: tuple[ChatMessage, ...] = ()
     task: Task = Task.GENERATE
     prompt: str | tuple[int, ...] | None = None
+    suffix: str = ""
     inputs: tuple[str | tuple[int, ...], ...] = ()
     query: str = ""
     dimensions: int | None = None

@@ -6,22 +6,19 @@ when all is done, so that no batch is ever without somebody who will find it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
-
-from gateway.batches.kept import BatchNotFound, BatchRecord, is_id, read_record
+from gateway.batches.kept import BATCHES, BatchNotFound, BatchRecord, is_id
 from gateway.files.kept import FileRecord
 from gateway.responses.lease import Lease, is_lease, lease_key
+from gateway.stored import Records
 from mesh.buckets import MEBIBYTE, Bucket, BucketSettings
 from mesh.errors import Conflict
 from mesh.inbox import Switchboard
 from mesh.storage import Store
-from schemas.wire import UNREADABLE, Message, decoder, encode
-
-log = structlog.get_logger("gateway.batches")
+from schemas.wire import Message, encode
 
 RECORDS: Final = BucketSettings(name=Store.BATCHES, max_bytes=128 * MEBIBYTE)
 WORK: Final = BucketSettings(name=Store.BATCH_WORK, max_bytes=16 * MEBIBYTE, ttl=7 * 24 * 3600.0)
@@ -48,7 +45,7 @@ class Marker(Message, frozen=True, kw_only=True):
         return time.time() - self.created_ms / 1000 > ORPHAN_AFTER
 
 
-_markers = decoder(Marker).decode
+_MARKERS: Final = Records(Marker)
 
 
 @dataclass(frozen=True)
@@ -90,13 +87,12 @@ class Book:
         entry = await self._records.within(tenant).get(batch_id) if is_id(batch_id) else None
         if entry is None:
             raise BatchNotFound(batch_id)
-        return Kept(read_record(entry.value), entry.revision)
+        return Kept(BATCHES.read(entry), entry.revision)
 
     async def of_tenant(self, tenant: str) -> list[BatchRecord]:
         """Return a tenant's batches, the oldest first."""
         entries = (await self._records.within(tenant).entries()).values()
-        found = (read_record(entry.value) for entry in entries)
-        return sorted(found, key=lambda record: (record.created_ms, record.id))
+        return sorted(BATCHES.readable(entries), key=lambda record: (record.created_ms, record.id))
 
     async def change(self, kept: Kept, record: BatchRecord) -> Kept:
         """Write a batch anew; raises ``Conflict`` if it is no longer as it was kept."""
@@ -122,7 +118,7 @@ class Book:
     async def open(self) -> Open:
         """Return what is under way."""
         entries = await self._work.entries()
-        markers = _readable(entry.value for key, entry in entries.items() if not is_lease(key))
+        markers = _MARKERS.readable(entry for key, entry in entries.items() if not is_lease(key))
         held = frozenset(key.rpartition("/")[0] for key in entries if is_lease(key))
         ordered = sorted(markers, key=lambda marker: (marker.created_ms, marker.batch))
         return Open(tuple(ordered), held)
@@ -144,14 +140,6 @@ class Book:
     async def close(self, batch_id: str) -> None:
         """Note that there is nothing left to be done for a batch."""
         await self._work.purge(batch_id)
-
-
-def _readable(values: Iterable[bytes]) -> Iterator[Marker]:
-    for value in values:
-        try:
-            yield _markers(value)
-        except UNREADABLE:
-            log.error("batch.marker_unreadable")
 
 
 def _name(file: FileRecord) -> tuple[str, str]:

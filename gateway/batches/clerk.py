@@ -15,7 +15,7 @@ from gateway.batches.lines import Line
 from gateway.batches.parts import LineResult
 from gateway.problems import Problem, describe
 from gateway.translate import Terms
-from mesh.errors import Conflict, MeshError, ModelNotFound, from_code
+from mesh.errors import Conflict, InternalError, MeshError, ModelNotFound, from_code
 from mesh.jobs.client import PASSING, JobHandle, Jobs
 from schemas.failures import FailureCode
 from schemas.jobs import JobRecord, JobState, Priority, Submit
@@ -81,10 +81,14 @@ class Clerk:
     def give_up(self, ending: Ending) -> LineResult:
         """Say that the line was not computed."""
         return LineResult(
-            number=self._line.number,
+            place=self._line.place,
             text=answers.unanswered(self._names, ending),
             expired=ending is Ending.EXPIRED,
         )
+
+    def crashed(self) -> LineResult:
+        """Say that the line was our undoing."""
+        return self._of_job(self._failed(describe(InternalError())))
 
     def _of_job(self, result: LineResult) -> LineResult:
         """Return a result together with the job whose record it makes superfluous."""
@@ -144,7 +148,7 @@ class Clerk:
             text = answers.answered(self._names, prepared.compose(job.result))
             if text is None:
                 return self._failed(answers.TOO_LONG)
-            return LineResult(number=self._line.number, text=text, ok=True)
+            return LineResult(place=self._line.place, text=text, ok=True)
         if job.state is JobState.CANCELLED or job.error is None:
             return self.give_up(Ending.CANCELLED)
         if job.error.code is FailureCode.DEADLINE_EXCEEDED:
@@ -154,6 +158,6 @@ class Clerk:
 
     def _failed(self, problem: Problem) -> LineResult:
         return LineResult(
-            number=self._line.number,
+            place=self._line.place,
             text=answers.failed(self._names, problem, self._desk.kind.names),
         )

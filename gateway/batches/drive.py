@@ -167,8 +167,9 @@ class Drive:
         desk = Desk(
             record=self._record, jobs=garage.jobs(self._record.tenant), resolve=self._resolve
         )
-        pieces = garage.cabinet.read(self._record.file)
-        lines = split(pieces, garage.house.settings.max_body)
+        file = self._record.file
+        # The lines were measured when the file was looked at, maybe by a gateway that takes more.
+        lines = split(garage.cabinet.read(file), file.bytes)
         work = Work(desk, Task(lines, self._progress, self._commit))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch, work)
@@ -190,7 +191,7 @@ class Drive:
         """Store results and how far the batch is with them, in one write; the record follows."""
         garage, number = self._garage, self._parts + 1
         for result in results:
-            self._progress.add(result.number)
+            self._progress.add(result.place)
         checkpoint = self._checkpoint.after(results, self._progress.ranges())
         try:
             await garage.journal.add(self._record.id, number, write_part(checkpoint, results))

@@ -15,6 +15,7 @@ from gateway.batches.kept import BatchNotFound
 from gateway.batches.turns import choose, to_yield
 from gateway.problems import HttpError
 from gateway.responses.lease import Lease
+from mesh.clock import monotonic
 from mesh.errors import BusError, Conflict, MeshError, StoreError
 
 log = structlog.get_logger("gateway.batches")
@@ -37,6 +38,8 @@ class Driver:
         self._mine: dict[str, Marker] = {}
         """What is driven here, in the order in which it was taken."""
         self._scopes: dict[str, anyio.CancelScope] = {}
+        self._resting: dict[str, float] = {}
+        """Batches that could not go on, and until when they are left alone here."""
         self._woken = anyio.Event()
 
     def wake(self) -> None:
@@ -59,11 +62,13 @@ class Driver:
         except (StoreError, BusError) as error:
             log.debug("batches.unseen", reason=error.code.value)
             return
-        mine = tuple(self._mine.values())
-        for marker in choose(found.markers, found.held, mine, PLACES):
+        mine, now = tuple(self._mine.values()), monotonic()
+        self._resting = {batch: until for batch, until in self._resting.items() if until > now}
+        held = found.held | self._resting.keys()
+        for marker in choose(found.markers, held, mine, PLACES):
             self._mine[marker.batch] = marker
             tasks.start_soon(self._take, marker)
-        let_go = to_yield(found.markers, found.held, mine, PLACES)
+        let_go = to_yield(found.markers, held, mine, PLACES)
         if let_go is not None and let_go.batch in self._scopes:
             self._scopes[let_go.batch].cancel()
 
@@ -78,6 +83,9 @@ class Driver:
             log.debug("batch.taken", batch=marker.batch)
         except (StoreError, BusError) as error:
             log.info("batch.not_taken", batch=marker.batch, reason=error.code.value)
+        except Exception:
+            # One batch must not end the gateway.
+            log.exception("batch.crashed", batch=marker.batch)
         finally:
             del self._mine[marker.batch], self._scopes[marker.batch]
 
@@ -109,9 +117,6 @@ class Driver:
             await self._close_orphan(marker)
         except (StoreError, BusError) as error:
             log.info("batch.unread", batch=marker.batch, reason=error.code.value)
-        except Exception:
-            # One batch must not end the gateway.
-            log.exception("batch.crashed", batch=marker.batch)
         finally:
             lease.cancel()
 
@@ -121,11 +126,21 @@ class Driver:
         except* MeshError as group:
             reasons = [str(error) for error in group.exceptions]
             log.info("batch.interrupted", batch=drive.id, reasons=reasons)
+            self._rest(drive.id, group)
             if time.time() > drive.expires_at + GIVE_UP_AFTER:
                 await self._fail(drive)
         except* Exception:
             log.exception("batch.crashed", batch=drive.id)
             await self._fail(drive)
+
+    def _rest(self, batch: str, group: BaseExceptionGroup[MeshError]) -> None:
+        """Leave a batch alone for as long as the errors say that trying again is of no use.
+
+        Where there is no room for its files each try writes as much of them as there is room for.
+        """
+        errors = (each for each in group.exceptions if isinstance(each, MeshError))
+        pause = max((error.retry_after or 0.0 for error in errors), default=0.0)
+        self._resting[batch] = monotonic() + pause
 
     async def _fail(self, drive: Drive) -> None:
         try:

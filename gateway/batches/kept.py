@@ -14,9 +14,10 @@ from msgspec.structs import replace
 from gateway.batches.parts import Checkpoint
 from gateway.files.kept import FileRecord
 from gateway.problems import HttpError
+from gateway.stored import Records
 from schemas.inference import Policy
 from schemas.openai.batches import Batch, BatchError, BatchErrors, BatchStatus, RequestCounts
-from schemas.wire import Message, decoder
+from schemas.wire import Message
 
 _ID: Final = re.compile("batch_[A-Za-z0-9]{1,64}")
 
@@ -65,7 +66,7 @@ class BatchRecord(Message, frozen=True, kw_only=True):
         return self.batch.status
 
 
-read_record = decoder(BatchRecord).decode
+BATCHES: Final = Records(BatchRecord)
 
 
 class BatchNotFound(HttpError):

@@ -156,7 +156,8 @@ def _refuse(body: ModelBody, param: str, fine: Any) -> None:
     """Raise ``Unsupported`` for a field that a line cannot have; ``fine``: the value it may."""
     value = getattr(body, param)
     if value is not None and value is not False and value != fine:
-        raise Unsupported(f"'{param}' is not supported in a batch.", param=param)
+        what = f"only supported as {fine}" if fine else "not supported"
+        raise Unsupported(f"'{param}' is {what} in a batch.", param=param)
 
 
 KINDS: Final[Mapping[str, Kind[Any]]] = MappingProxyType(

@@ -21,7 +21,10 @@ _bodies = msgspec.json.Decoder(InputBody)
 
 @dataclass(frozen=True)
 class RawLine:
-    """A line that holds something; ``raw`` is ``None`` for one that is too long to be held."""
+    """A line that holds something; ``raw`` is ``None`` for one that is too long to be held.
+
+    number: in the file, from 1; lines that hold nothing count.
+    """
 
     number: int
     raw: bytes | None
@@ -29,9 +32,9 @@ class RawLine:
 
 @dataclass(frozen=True)
 class Line:
-    """A line that was looked at and found right."""
+    """A line that was looked at and found right; place: the how many-th request it is, from 1."""
 
-    number: int
+    place: int
     custom_id: str
     body: bytes
 
@@ -60,10 +63,10 @@ async def split(pieces: AsyncIterator[bytes], longest: int) -> AsyncIterator[Raw
         yield RawLine(number + 1, line)
 
 
-def read_line(line: RawLine) -> Line:
-    """Return a line that was found right."""
+def read_line(line: RawLine, place: int) -> Line:
+    """Return a line that was found right; ``place``: as in ``Line``."""
     decoded = _lines.decode(line.raw or b"")
-    return Line(line.number, decoded.custom_id, bytes(decoded.body))
+    return Line(place, decoded.custom_id, bytes(decoded.body))
 
 
 @dataclass(frozen=True, kw_only=True)

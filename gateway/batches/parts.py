@@ -31,11 +31,12 @@ FORGOTTEN_AT_ONCE: Final = 32
 class LineResult:
     """What came of a line: the line that goes out, newline included.
 
-    ok: whether it goes into the output, else among the errors. expired: it was not computed in
-    time. job: whose record is not needed any more.
+    place: of the line's request among all of them, from 1. ok: whether it goes into the output,
+    else among the errors. expired: it was not computed in time. job: whose record is not needed any
+    more.
     """
 
-    number: int
+    place: int
     text: bytes
     ok: bool = False
     expired: bool = False
@@ -43,7 +44,7 @@ class LineResult:
 
 
 class Checkpoint(Message, frozen=True, kw_only=True):
-    """How far a batch is with a part: lines that are answered, and how many of them in which way.
+    """How far a batch is with a part: places of what is answered, and how many of it in which way.
 
     output: bytes of the part that belong to the output; the rest are errors.
     """

@@ -1,17 +1,19 @@
-"""Which lines of a file are answered, in a form that stays small. Pure.
+"""Which requests of a file are answered, in a form that stays small. Pure.
 
-Answers come in any order, but hardly: what is missing below the last one that came lies within the
-window of what is under way. So a few ranges say it all, however long the file is.
+They are known by their places, and not by the numbers of their lines, so that lines that hold
+nothing neither take room nor come in between. Answers come in any order, but hardly: what is
+missing below the last one that came lies within the window of what is under way. So a few ranges
+say it all, however long the file is.
 """
 
 from collections.abc import Iterable
 
 Ranges = tuple[tuple[int, int], ...]
-"""Pairs of the first and the last number of lines that follow one another."""
+"""Pairs of the first and the last place of requests that follow one another."""
 
 
 class Progress:
-    """The numbers of lines that are answered; they count from 1."""
+    """The places of requests that are answered; they count from 1."""
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self._done = bytearray(1)
@@ -19,13 +21,13 @@ class Progress:
             self._reach(last)
             self._done[first : last + 1] = b"\1" * (last + 1 - first)
 
-    def __contains__(self, number: int) -> bool:
-        return number < len(self._done) and self._done[number] == 1
+    def __contains__(self, place: int) -> bool:
+        return place < len(self._done) and self._done[place] == 1
 
-    def add(self, number: int) -> None:
-        """Note that a line is answered."""
-        self._reach(number)
-        self._done[number] = 1
+    def add(self, place: int) -> None:
+        """Note that a request is answered."""
+        self._reach(place)
+        self._done[place] = 1
 
     def ranges(self) -> Ranges:
         """Return what is answered."""
@@ -38,7 +40,7 @@ class Progress:
             first = self._done.find(1, last + 1)
         return tuple(found)
 
-    def _reach(self, number: int) -> None:
-        missing = number + 1 - len(self._done)
+    def _reach(self, place: int) -> None:
+        missing = place + 1 - len(self._done)
         if missing > 0:
             self._done.extend(bytes(missing))

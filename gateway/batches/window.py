@@ -1,4 +1,4 @@
-"""How much of a batch is under way: so many lines, and so many bytes of them."""
+"""How much of a batch is under way: so many lines, and so many bytes of them and their answers."""
 
 from typing import Final
 
@@ -25,8 +25,12 @@ class Window:
         self._lines += 1
         self._bytes += size
 
+    def hold(self, size: int) -> None:
+        """Count the answer of a line that is in, until it leaves."""
+        self._bytes += size
+
     def leave(self, size: int) -> None:
-        """Make room again."""
+        """Make room again; ``size``: of the line and its answer."""
         self._lines -= 1
         self._bytes -= size
         self._left.set()

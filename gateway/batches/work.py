@@ -1,14 +1,15 @@
 """The lines of one batch, computed side by side: a window of jobs moves over the file.
 
-Never more than the window is under way or waits to be committed, however long the file is: that
-bounds the memory, leaves the runners room for other batches, and tells whoever takes over how many
-jobs there can be beyond what is committed.
+Never more than the window is under way or waits to be committed, however long the file is, and
+answers that wait take their room in it. That bounds the memory, leaves the runners room for other
+batches, and tells whoever takes over how many jobs there can be beyond what is committed.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
+import structlog
 
 from gateway.batches.answers import Ending
 from gateway.batches.basket import Basket
@@ -17,6 +18,8 @@ from gateway.batches.lines import Line, RawLine, read_line
 from gateway.batches.parts import LineResult
 from gateway.batches.progress import Progress
 from gateway.batches.window import MOST_LINES, Window
+
+log = structlog.get_logger("gateway.batches")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Work:
         self._desk, self._task = desk, task
         self._window = Window()
         self._sizes: dict[int, int] = {}
-        """Bytes of the lines that are in the window, by their numbers."""
+        """Bytes of the lines that are in the window, and of their answers, by place."""
         self._basket = Basket()
         self._computing: set[anyio.CancelScope] = set()
         self._ending: Ending | None = None
@@ -46,10 +49,12 @@ class Work:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._commit_all)
             async with anyio.create_task_group() as clerks:
+                place = 0
                 async for raw in self._task.lines:
-                    if raw.number not in self._task.progress:
-                        await self._let_in(raw)
-                        clerks.start_soon(self._see_to, read_line(raw))
+                    place += 1
+                    if place not in self._task.progress:
+                        await self._let_in(raw, place)
+                        clerks.start_soon(self._see_to, read_line(raw, place))
             self._basket.close()
 
     def stop(self, ending: Ending) -> None:
@@ -59,13 +64,22 @@ class Work:
             for scope in tuple(self._computing):
                 scope.cancel()
 
-    async def _let_in(self, raw: RawLine) -> None:
+    async def _let_in(self, raw: RawLine, place: int) -> None:
         size = len(raw.raw or b"")
         await self._window.enter(size)
-        self._sizes[raw.number] = size
+        self._sizes[place] = size
 
     async def _see_to(self, line: Line) -> None:
-        self._basket.add(await self._result(Clerk(self._desk, line)))
+        clerk = Clerk(self._desk, line)
+        try:
+            result = await self._result(clerk)
+        except Exception:
+            # One line must not cost all others their answers.
+            log.exception("batch.line_crashed", batch=self._desk.record.id, place=line.place)
+            result = clerk.crashed()
+        self._window.hold(len(result.text))
+        self._sizes[line.place] += len(result.text)
+        self._basket.add(result)
 
     async def _result(self, clerk: Clerk) -> LineResult:
         if self._ending is None:
@@ -95,4 +109,4 @@ class Work:
             results = self._basket.take()
             await self._task.commit(results)
             for result in results:
-                self._window.leave(self._sizes.pop(result.number))
+                self._window.leave(self._sizes.pop(result.place))

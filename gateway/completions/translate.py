@@ -18,6 +18,7 @@ def to_infer(body: CompletionRequest, terms: Terms) -> tuple[InferRequest, ...]:
     _refuse_what_no_engine_does(body, prompts)
     first = terms.request(
         prompt=prompts[0],
+        suffix=body.suffix or "",
         stream=bool(body.stream),
         max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
         stop=stop_texts(body.stop),
@@ -38,30 +39,26 @@ def to_infer(body: CompletionRequest, terms: Terms) -> tuple[InferRequest, ...]:
 def prompts_of(body: CompletionRequest) -> tuple[Prompt, ...]:
     """Return texts or lists of tokens; a list of numbers is the tokens of one prompt."""
     if isinstance(body.prompt, str):
-        return _checked((body.prompt,))
+        return _checked((body.prompt,), body)
     tokens = tuple(entry for entry in body.prompt if isinstance(entry, int))
     if not tokens:
-        return _checked(tuple(entry for entry in body.prompt if not isinstance(entry, int)))
+        return _checked(tuple(entry for entry in body.prompt if not isinstance(entry, int)), body)
     if len(tokens) < len(body.prompt):
         raise InvalidRequest("'prompt' mixes tokens with texts or lists of tokens.", param="prompt")
     return (tokens,)
 
 
-def _checked(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+def _checked(prompts: tuple[Prompt, ...], body: CompletionRequest) -> tuple[Prompt, ...]:
     if len(prompts) > MAX_PROMPTS:
         raise InvalidRequest(f"'prompt' has more than {MAX_PROMPTS} entries.", param="prompt")
     for number, prompt in enumerate(prompts):
-        if not prompt:
+        if not prompt and not body.suffix:
             where = "prompt" if len(prompts) == 1 else f"prompt[{number}]"
             raise InvalidRequest(f"'{where}' is empty.", param=where)
     return prompts
 
 
 def _refuse_what_no_engine_does(body: CompletionRequest, prompts: tuple[Prompt, ...]) -> None:
-    if body.suffix:
-        raise Unsupported(
-            "'suffix' is not supported: text is only added at the end.", param="suffix"
-        )
     if body.best_of and body.best_of != (body.n or 1):
         raise Unsupported("'best_of' is only supported where it equals 'n'.", param="best_of")
     if body.echo and body.logprobs is not None:

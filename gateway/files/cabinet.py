@@ -14,13 +14,13 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.files.kept import (
+    FILES,
     FileNotFound,
     FileRecord,
     Stage,
     is_id,
     new_content,
     new_id,
-    read_record,
 )
 from mesh.buckets import MEBIBYTE, Bucket, BucketSettings
 from mesh.errors import BusError, Conflict, StoreError, StoreFull
@@ -43,6 +43,8 @@ MOST_PIECES: Final = 200_000
 """Messages in the store from which nothing new is taken: the records have to fit in theirs."""
 LOOK_EVERY: Final = 4 * MEBIBYTE
 """Bytes of a file between two looks at the room that is left."""
+NO_ROOM_FOR: Final = 60.0
+"""Seconds after which there may be room again in a store that was full."""
 CLEAR_WITHIN: Final = 5.0
 """Seconds for taking back what was written of a file that did not arrive."""
 
@@ -57,7 +59,7 @@ class Cabinet:
     async def find(self, tenant: str, file_id: str) -> FileRecord:
         """Return a file; raises ``FileNotFound``."""
         entry = await self._records.within(tenant).get(file_id) if is_id(file_id) else None
-        record = read_record(entry.value) if entry else None
+        record = FILES.read(entry) if entry else None
         if record is None or not record.is_there(time.time()):
             raise FileNotFound(file_id)
         return record
@@ -66,14 +68,12 @@ class Cabinet:
         """Return a tenant's files in the order in which they were complete."""
         entries = (await self._records.within(tenant).entries()).values()
         ordered = sorted(entries, key=lambda entry: entry.revision)
-        found = (read_record(entry.value) for entry in ordered)
         now = time.time()
-        return [record for record in found if record.is_there(now)]
+        return [record for record in FILES.readable(ordered) if record.is_there(now)]
 
     async def everything(self) -> list[FileRecord]:
         """Return the records of all tenants, also those that no client sees."""
-        entries = (await self._records.entries()).values()
-        return [read_record(entry.value) for entry in entries]
+        return list(FILES.readable((await self._records.entries()).values()))
 
     def read(self, record: FileRecord) -> AsyncIterator[bytes]:
         """Yield the content of a file piece by piece."""
@@ -106,7 +106,7 @@ class Cabinet:
         """Remove a file that may be there, whole or not."""
         entry = await self._records.within(tenant).get(file_id)
         if entry is not None:
-            await self.remove(read_record(entry.value))
+            await self.remove(FILES.read(entry))
 
     async def check_room(self, share: float, size: int = 0) -> None:
         """Raise ``StoreFull`` if ``size`` more bytes would fill more than a share of the room."""
@@ -116,13 +116,30 @@ class Cabinet:
             raise StoreFull(
                 "there is no room for more files: delete some, or let the mesh keep more "
                 "(--files-mb)",
-                retry_after=60.0,
+                retry_after=NO_ROOM_FOR,
             )
 
     async def _take_back(self, record: FileRecord, revision: int) -> None:
-        """Remove a file that did not arrive; under its id another one may lie by now."""
+        """Remove a file that did not arrive."""
         try:
-            await self._clear_away(record, revision)
+            going = encode(replace(record, stage=Stage.GOING))
+            bucket = self._records.within(record.tenant)
+            await self._clear_away(record, await bucket.update(record.id, going, revision))
+        except Conflict:
+            await self._let_be(record)
+        except (StoreError, BusError) as error:
+            log.warning("file.left_behind", file=record.id, reason=error.code.value)
+
+    async def _let_be(self, record: FileRecord) -> None:
+        """Leave a record alone that is not as it was written when its file began to arrive.
+
+        Either it was finished, and the broker's word of that was lost; then it keeps its content.
+        Or it is that of another file, and what was written of this one is nobody's.
+        """
+        try:
+            entry = await self._records.within(record.tenant).get(record.id)
+            if entry is None or FILES.read(entry).content != record.content:
+                await self.contents.remove(record.place)
         except (StoreError, BusError) as error:
             log.warning("file.left_behind", file=record.id, reason=error.code.value)
 

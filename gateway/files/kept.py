@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.problems import HttpError
+from gateway.stored import Records
 from mesh.objects import Place
 from schemas.openai.files import FileObject, Purpose
-from schemas.wire import Message, decoder
+from schemas.wire import Message
 
 _ID: Final = re.compile("file-[A-Za-z0-9]{1,64}")
 
@@ -63,7 +64,7 @@ class FileRecord(Message, frozen=True, kw_only=True):
         )
 
 
-read_record = decoder(FileRecord).decode
+FILES: Final = Records(FileRecord)
 
 
 class FileNotFound(HttpError):

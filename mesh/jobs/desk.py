@@ -10,7 +10,7 @@ import structlog
 from msgspec.structs import replace
 
 from mesh.bus import Bus
-from mesh.errors import BusError, Conflict, MeshError, StoreError, StoreFull
+from mesh.errors import BusError, Conflict, InvalidRequest, MeshError, StoreError, StoreFull
 from mesh.jobs import states
 from mesh.jobs.clock import BrokerClock
 from mesh.jobs.door import CheckWebhook, Door, no_webhooks, side_of
@@ -149,33 +149,16 @@ class Desk:
     async def retry(self, query: JobQuery) -> JobRecord:
         """Queue a failed job again, with as many failures allowed as a new one.
 
-        One that is queued is published once more: whoever retried it may have died over it.
+        One that is queued is published once more: whoever retried it may have died over it. Raises
+        ``InvalidRequest`` for one that may use the cloud where only edge-only jobs can be stored.
         """
         now = self._storage.clock.now_ms()
         kept = await self._storage.store.get(query.tenant, query.id)
+        self._stream_of(kept.record)  # a record that is queued without a message would stay so
         if kept.record.state is JobState.QUEUED:
             await self.publish(kept.record)
             return replace(kept.record, request=None)
-
-        def again(record: JobRecord) -> JobRecord:
-            states.check(record.state, JobState.QUEUED)
-            return replace(
-                record,
-                state=JobState.QUEUED,
-                attempt=record.attempt + 1,
-                failures=0,
-                deaths=0,
-                cloud="",
-                error=None,
-                notice=None,
-                created_ms=now,
-                due_ms=0,
-                deadline_ms=None,
-                started_ms=0,
-                ended_ms=0,
-            )
-
-        return await self._change(query, again)
+        return await self._change(query, lambda record: states.queued_again(record, now))
 
     async def drop(self, query: JobQuery) -> JobRecord:
         """Forget a job that has ended."""
@@ -221,18 +204,29 @@ class Desk:
 
     async def publish(self, record: JobRecord) -> None:
         """Store that a queued job is due, now or at its time; may be repeated."""
-        assert record.request is not None, "records are kept with their request"  # noqa: S101
+        stream = self._stream_of(record)
         pointer = JobPointer(
             tenant=record.tenant,
             id=record.id,
             attempt=record.attempt + 1,
             deadline_ms=record.deadline_ms,
         )
-        stream = self._storage.streams[side_of(record.request)]
         due = record.due_ms if record.due_ms > self._storage.clock.now_ms() else 0
         await stream.publish(lane_of(record), pointer, due)
         if record.deadline_ms is not None and record.attempt == 0:
             await stream.publish_deadline(pointer, record.deadline_ms)
+
+    def _stream_of(self, record: JobRecord) -> WorkStream:
+        """Return where a job is queued; raises ``InvalidRequest`` where this account may not."""
+        assert record.request is not None, "records are kept with their request"  # noqa: S101
+        stream = self._storage.streams.get(side_of(record.request))
+        if stream is None:
+            raise InvalidRequest(
+                "from here only edge-only jobs are queued again: "
+                "this one may use the cloud, so ask with a key that may, too",
+                param="id",
+            )
+        return stream
 
     async def announce(self, record: JobRecord) -> None:
         """Store that the webhook of a job that has ended is to be told; may be repeated."""

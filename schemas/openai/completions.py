@@ -21,7 +21,8 @@ DEFAULT_MAX_TOKENS = 16
 class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
     """The body of a completion request.
 
-    prompt: a text, a list of texts, the tokens of one text, or a list of such lists.
+    prompt: a text, a list of texts, the tokens of one text, or a list of such lists. suffix: text
+    that comes after the completion, which then fills the gap; not repeated by ``echo``.
     """
 
     prompt: str | Annotated[tuple[str | Token | Tokens, ...], Meta(min_length=1)]

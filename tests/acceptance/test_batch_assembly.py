@@ -1,5 +1,6 @@
 """The files of a batch at a real broker: written once, however often that is begun."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -7,22 +8,25 @@ from msgspec.structs import replace
 
 from gateway.batches import kept
 from gateway.batches.assembly import Assembly
+from gateway.batches.book import Book
 from gateway.batches.kept import BatchRecord
 from gateway.batches.parts import Checkpoint, Journal, LineResult, write_part
 from gateway.files.cabinet import FOR_OUTPUTS, Cabinet, new_record
 from gateway.files.kept import FileRecord
 from mesh.accounts import Role
-from mesh.errors import Conflict
+from mesh.errors import Conflict, StoreError
+from mesh.objects import CHUNK
 from schemas.inference import Policy
 from schemas.openai.batches import Batch, BatchStatus
-from tests.support.batches import CHAT, batch_broker
+from tests.support.batches import CHAT, batch_broker, batch_gateway, ended, lines_of
 from tests.support.mesh import bus_of
+from tests.support.responses import client_at
 
 NOW = 1_800_000_000
 RESULTS = [
-    LineResult(number=1, text=b'{"a":1}\n', ok=True),
-    LineResult(number=2, text=b'{"b":2}\n'),
-    LineResult(number=3, text=b'{"c":3}\n', ok=True),
+    LineResult(place=1, text=b'{"a":1}\n', ok=True),
+    LineResult(place=2, text=b'{"b":2}\n'),
+    LineResult(place=3, text=b'{"c":3}\n', ok=True),
 ]
 
 
@@ -69,6 +73,31 @@ async def test_a_batch_gives_two_files(tmp_path: Path) -> None:
         assert await content_of(cabinet, written.errors) == RESULTS[1].text
         await assembly.discard("t", batch.drafts)
         assert await cabinet.everything() == []
+
+
+async def test_who_died_over_the_files_left_nothing(tmp_path: Path) -> None:
+    """Whoever goes on writes both anew, whole, and clears up what had been begun."""
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(batch_broker(tmp_path))
+        bus = await stack.enter_async_context(bus_of(broker, Role.GATEWAY))
+        cabinet = Cabinet(bus)
+        batch = replace(await committed(Journal(bus)), tenant="default")
+        begun = new_record("default", "batch_output", file_id=batch.drafts[0])
+        dead = await stack.enter_async_context(cabinet.arriving(begun, FOR_OUTPUTS))
+        await dead.write(bytes(CHUNK))
+        await Book(bus, ttl=60.0).add(batch)
+        address = await stack.enter_async_context(batch_gateway(broker))
+        client = await stack.enter_async_context(client_at(address))
+
+        done = await ended(client, await client.batches.retrieve(batch.id))
+
+        assert done.status == "completed"
+        assert await lines_of(client, done.output_file_id) == [{"a": 1}, {"c": 3}]
+        assert await lines_of(client, done.error_file_id) == [{"b": 2}]
+        kept_files = {each.id for each in await cabinet.everything()}
+        assert kept_files == {done.output_file_id, done.error_file_id}
+        with pytest.raises(StoreError):
+            assert [piece async for piece in cabinet.contents.read(begun.place, CHUNK)]
 
 
 async def test_who_is_late_takes_back_only_what_is_its_own(tmp_path: Path) -> None:

@@ -8,15 +8,21 @@ import pytest
 
 from gateway.auth import ApiKey, Caller, Gatekeeper, StoredKeys
 from gateway.batches.answers import Names
+from gateway.files import cabinet as cabinets
+from gateway.files.cabinet import Cabinet, new_record
 from gateway.settings import GatewaySettings
+from mesh.accounts import Role
 from mesh.errors import JobNotFound
 from mesh.jobs.client import Jobs
 from mesh.keys import digest
+from mesh.objects import CHUNK
 from mesh.subjects import JobSide
 from schemas.inference import Policy
 from schemas.jobs import Priority
 from tests.support.batches import (
     MODEL,
+    batch_broker,
+    batch_gateway,
     batch_mesh,
     create,
     ended,
@@ -27,8 +33,10 @@ from tests.support.batches import (
     upload,
 )
 from tests.support.jobs import SMALL, jobs_of, runner_of
+from tests.support.logged import logged
+from tests.support.mesh import bus_of, scripted_worker
 from tests.support.responses import client_at
-from tests.support.wait import until_async
+from tests.support.wait import until, until_async
 from workers.scripted import ScriptedSettings
 
 
@@ -156,6 +164,10 @@ async def has_completed(client: openai.AsyncOpenAI, batch: str) -> bool:
     return counts is not None and counts.completed > 0
 
 
+async def is_read(client: openai.AsyncOpenAI, batch: str) -> bool:
+    return (await client.batches.retrieve(batch)).status != "validating"
+
+
 async def none_is_left(jobs: Jobs) -> bool:
     return (await jobs.list()).jobs == ()
 
@@ -185,6 +197,52 @@ async def test_a_batch_whose_time_is_over_gives_what_is_done(tmp_path: Path) -> 
         bad = await lines_of(mesh.client, done.error_file_id)
         assert {each["error"]["code"] for each in bad} == {"batch_expired"}
         assert sorted(each["custom_id"] for each in (*good, *bad)) == sorted(names)
+
+
+async def test_a_gateway_that_takes_less_goes_on_with_longer_lines(tmp_path: Path) -> None:
+    """What was right when the batch was made is answered, whoever drives it then."""
+    async with (
+        batch_broker(tmp_path) as broker,
+        scripted_worker(broker, settings=ScriptedSettings(ttft_ms=1000)),
+        runner_of(broker, JobSide.ANY, SMALL, MODEL),
+    ):
+        async with batch_gateway(broker, MODEL) as address, client_at(address) as client:
+            batch = await submit(client, [line("long" * 100), line("short")])
+            await until_async(lambda: is_read(client, batch.id))
+        little = GatewaySettings(max_body=256)
+        async with (
+            batch_gateway(broker, MODEL, settings=little) as address,
+            client_at(address) as client,
+        ):
+            done = await ended(client, batch)
+            assert done.status == "completed"
+            assert len(await lines_of(client, done.output_file_id)) == 2
+
+
+async def test_a_batch_waits_for_room_for_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is finalizing until somebody has made room, and then comes to its end."""
+    monkeypatch.setattr(cabinets, "NO_ROOM_FOR", 1.0)
+    async with (
+        batch_broker(tmp_path, files_mb=2) as broker,
+        scripted_worker(broker),
+        runner_of(broker, JobSide.ANY, SMALL, MODEL),
+        batch_gateway(broker, MODEL) as address,
+        client_at(address) as client,
+        bus_of(broker, Role.GATEWAY) as bus,
+    ):
+        file = await upload(client, sheet([line("a")]))
+        cabinet, filler = Cabinet(bus), new_record("default", "user_data")
+        async with cabinet.arriving(filler, share=1.0) as filling:
+            await filling.write(bytes(15 * CHUNK + CHUNK // 2))
+            await filling.finish(filler)
+        with logged(capsys) as log:
+            batch = await create(client, input_file_id=file)
+            await until(lambda: bool(log.lines("batch.interrupted")), within=20)
+        assert (await client.batches.retrieve(batch.id)).status == "finalizing"
+        await cabinet.remove(filler)
+        assert (await ended(client, batch)).status == "completed"
 
 
 async def test_a_tenant_sees_its_own_batches_alone(tmp_path: Path) -> None:

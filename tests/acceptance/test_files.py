@@ -11,11 +11,12 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.auth import ApiKey, Gatekeeper
-from gateway.files.cabinet import FOR_UPLOADS, Cabinet, new_record
+from gateway.files.cabinet import FOR_UPLOADS, RECORDS, Cabinet, new_record
 from gateway.files.kept import FileRecord
 from gateway.files.sweep import Sweeper
 from gateway.settings import GatewaySettings
 from mesh.accounts import Role
+from mesh.buckets import Bucket
 from mesh.objects import CHUNK
 from tests.support.batches import batch_broker, batch_gateway
 from tests.support.gateway import running_mesh
@@ -176,6 +177,36 @@ async def test_a_file_lives_as_long_as_was_asked(tmp_path: Path) -> None:
             await client.files.retrieve(record.id)
         assert await Sweeper(cabinet, nobody).sweep() == 1
         assert [each.id for each in await cabinet.everything()] == [made.id]
+
+
+async def test_a_record_of_another_version_hides_no_other(tmp_path: Path) -> None:
+    """One that cannot be read is passed over by lists and sweeps, and told of by its own name."""
+    async with (
+        batch_broker(tmp_path) as broker,
+        batch_gateway(broker) as address,
+        client_at(address) as client,
+        bus_of(broker, Role.GATEWAY) as bus,
+    ):
+        made = await client.files.create(file=("a", b"x"), purpose="user_data")
+        await Bucket(bus, RECORDS).within("default").put("file-strange", b'{"stage":"folded"}')
+
+        assert [file.id for file in (await client.files.list()).data] == [made.id]
+        with pytest.raises(openai.InternalServerError):
+            await client.files.retrieve("file-strange")
+        assert await Sweeper(Cabinet(bus), nobody).sweep() == 0
+
+
+async def test_a_file_whose_end_was_not_confirmed_is_whole_or_gone(tmp_path: Path) -> None:
+    """What was stored though the broker's word was lost is not robbed of its content."""
+    async with batch_broker(tmp_path) as broker, bus_of(broker, Role.GATEWAY) as bus:
+        cabinet = Cabinet(bus)
+        record = new_record("default", "user_data")
+        async with cabinet.arriving(record, FOR_UPLOADS) as file:
+            await file.write(b"all of it")
+            await file.finish(record)
+            file.record = record  # as if the broker's word had not come
+        found = await cabinet.find("default", record.id)
+        assert b"".join([piece async for piece in cabinet.read(found)]) == b"all of it"
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:

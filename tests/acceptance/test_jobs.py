@@ -297,6 +297,28 @@ async def test_edge_only_jobs_stay_at_the_edge(tmp_path: Path) -> None:
                 assert (await each.result(timeout=10)).tier is Tier.EDGE
 
 
+async def test_the_edge_queues_no_job_again_that_it_cannot_store(tmp_path: Path) -> None:
+    """A job that may use the cloud is refused there, stays as it was, and is retried elsewhere."""
+    async with (
+        job_broker(tmp_path) as broker,
+        scripted_worker(broker, "edge", settings=ScriptedSettings(context=16)),
+        runner_of(broker, JobSide.EDGE),
+        runner_of(broker, JobSide.ANY, SMALL, "scripted"),
+        jobs_of(broker) as jobs,
+        jobs_of(broker, role=Role.EDGE_CLIENT) as at_edge,
+    ):
+        failing = await jobs.submit(order("too " * 20))
+        waiting = await jobs.submit(order(model="other"))
+        assert (await failing.ended()).state is JobState.FAILED
+        for handle in (failing, waiting):
+            before = await handle.status()
+            with pytest.raises(InvalidRequest, match="edge-only"):
+                await at_edge.retry(handle.id)
+            assert await handle.status() == before
+        assert (await jobs.retry(failing.id)).state is JobState.QUEUED
+        assert (await failing.ended()).attempt > 1
+
+
 async def test_the_cloud_takes_what_has_waited_for_long(tmp_path: Path) -> None:
     """While the edge is busy a young job waits; an old one goes to the cloud, and says why."""
     settings = replace(SMALL, patience=0.5)

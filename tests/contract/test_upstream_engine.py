@@ -136,7 +136,7 @@ async def test_the_status_is_what_was_measured() -> None:
     assert before == ModelStatus(
         name="spark",
         slots=3,
-        abilities=tuple(sorted(set(Ability) - {Ability.PROMPT, Ability.COUNT})),
+        abilities=tuple(sorted(set(Ability) - {Ability.PROMPT, Ability.SUFFIX, Ability.COUNT})),
         detail=before.detail,
     )
     assert after.state is ModelState.READY

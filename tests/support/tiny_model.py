@@ -10,6 +10,8 @@ import gguf
 import numpy as np
 
 END, START, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+FIM = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+"""What Qwen's vocabularies call the tokens around a gap; llama.cpp knows them by these names."""
 LETTERS = b" abcdefghijklmnopqrstuvwxyz"
 
 
@@ -32,11 +34,13 @@ def write_tiny_model(
     seed: int = 7,
     pooling: gguf.PoolingType | None = None,
     split: int = 0,
+    marks: tuple[str, ...] = (),
 ) -> Path:
     """Write the model to ``path`` and return it.
 
     template: a chat template of its own. pooling: makes it an embedding model.
     split: tensors per file; the parts' names are made from ``path``, and the first's is returned.
+    marks: further control tokens.
     """
     writer = gguf.GGUFWriter(path, "llama", split_max_tensors=split)
     writer.add_name("tiny")
@@ -52,7 +56,7 @@ def write_tiny_model(
         writer.add_pooling_type(pooling)
     if template is not None:
         writer.add_chat_template(template)
-    tokens = _add_vocabulary(writer)
+    tokens = _add_vocabulary(writer, marks)
     _add_weights(writer, shape, tokens, np.random.default_rng(seed))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -71,8 +75,13 @@ def end_token() -> int:
     return 256 + [END, START, STOP].index(STOP)
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter) -> int:
-    special = [END, START, STOP]
+def mark_token(number: int) -> int:
+    """Return the token of one of the further ``marks``."""
+    return 256 + len([END, START, STOP]) + number
+
+
+def _add_vocabulary(writer: gguf.GGUFWriter, marks: tuple[str, ...]) -> int:
+    special = [END, START, STOP, *marks]
     tokens = [_letter(byte) for byte in range(256)] + special
     types = [gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL] * len(special)
     writer.add_tokenizer_model("gpt2")

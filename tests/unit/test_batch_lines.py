@@ -58,8 +58,8 @@ def fault_of(line: object) -> BatchError | None:
 def test_a_right_line_is_read() -> None:
     """Its name and its body come out as they were."""
     assert fault_of(asked()) is None
-    line = read_line(RawLine(7, json.dumps(asked()).encode()))
-    assert (line.number, line.custom_id) == (7, "a")
+    line = read_line(RawLine(7, json.dumps(asked()).encode()), 5)
+    assert (line.place, line.custom_id) == (5, "a")
     assert json.loads(line.body) == {"model": "here", "messages": []}
 
 

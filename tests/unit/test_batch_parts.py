@@ -69,9 +69,9 @@ def test_progress_stays_small() -> None:
     assert progress.ranges() == ((1, 50_000),)
 
 
-GOOD = LineResult(number=1, text=b'{"a":1}\n', ok=True, job="job_a")
-BAD = LineResult(number=2, text=b'{"b":2}\n')
-LATE = LineResult(number=4, text=b'{"c":3}\n', expired=True)
+GOOD = LineResult(place=1, text=b'{"a":1}\n', ok=True, job="job_a")
+BAD = LineResult(place=2, text=b'{"b":2}\n')
+LATE = LineResult(place=4, text=b'{"c":3}\n', expired=True)
 
 
 def test_a_part_is_the_same_again() -> None:
@@ -88,24 +88,24 @@ async def test_a_basket_gives_out_parts() -> None:
     """A part is due when there are enough results, or when no more will come."""
     basket = Basket()
     for number in range(MOST_LINES + 1):
-        basket.add(replace_number(GOOD, number))
+        basket.add(at_place(GOOD, number))
     assert await basket.ripe()
-    assert [result.number for result in basket.take()] == list(range(MOST_LINES))
+    assert [result.place for result in basket.take()] == list(range(MOST_LINES))
     basket.close()
     assert await basket.ripe()
-    assert [result.number for result in basket.take()] == [MOST_LINES]
+    assert [result.place for result in basket.take()] == [MOST_LINES]
     assert not await basket.ripe()
 
 
-def replace_number(result: LineResult, number: int) -> LineResult:
-    return LineResult(number=number, text=result.text, ok=result.ok)
+def at_place(result: LineResult, place: int) -> LineResult:
+    return LineResult(place=place, text=result.text, ok=result.ok)
 
 
 async def test_a_part_has_a_size() -> None:
     """A part ends before it gets too large, but has one line at least."""
     basket = Basket()
     for size in (900_000, 900_000, 3_000_000, 10):
-        basket.add(LineResult(number=1, text=bytes(size)))
+        basket.add(LineResult(place=1, text=bytes(size)))
     basket.close()
     sizes = []
     while await basket.ripe():
@@ -298,6 +298,16 @@ async def test_who_leaves_a_window_makes_room() -> None:
         tasks.start_soon(window.enter, 2)
         await anyio.lowlevel.checkpoint()
         window.leave(1)
+
+
+async def test_answers_that_wait_take_room_in_a_window() -> None:
+    """As long as they are not committed, fewer lines are let in."""
+    window = Window(lines=3, size=10)
+    await window.enter(4)
+    window.hold(5)
+    assert not await is_let_in(window, 4)
+    window.leave(9)
+    assert await is_let_in(window, 4)
 
 
 def test_what_is_driven_is_left_alone() -> None:

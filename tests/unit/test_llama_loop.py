@@ -15,6 +15,7 @@ from workers.llama.bank import Rows
 from workers.llama.cache import Reuse
 from workers.llama.constraint import Constraints
 from workers.llama.dialect import Dialect
+from workers.llama.infill import Infill
 from workers.llama.intake import Intake
 from workers.llama.loop import Loop
 from workers.llama.messages import Cancel, Output, Step, Submit
@@ -59,10 +60,14 @@ class FakeDecoder:
     max_rows: int = 6
     ends: frozenset[int] = frozenset({END})
     can_trim: bool = True
+    infill: Infill | None = None
 
     def tokenize(self, text: str) -> list[int]:
         assert len(text) < self.longest_text, "a text this long should not have been tokenized"
         return list(text.encode())
+
+    def words(self, text: str) -> list[int]:
+        return self.tokenize(text)
 
     def piece(self, token: int) -> bytes:
         return bytes([token])

@@ -77,9 +77,8 @@ def _boot(options: Open, wanted: Callable[[float], bool]) -> tuple[Steps, Opened
     loop = _loop(options, header, sizes, decoder, room=room, grain=grain)
     reserve(room)
     loop.warm_up()
-    return loop, _opened(
-        loop, sizes, f"{label(header)}, {_where(header, layers, threads)}", options
-    )
+    what = f"{label(header)}, {_where(header, layers, threads)}"
+    return loop, _opened(loop, sizes, what, options, infills=decoder.infill is not None)
 
 
 def _gpu_layers(wanted: int, header: Header, sizes: Sizes) -> int:
@@ -158,7 +157,7 @@ def _where(header: Header, layers: int, threads: Threads | None) -> str:
     return f"{' or '.join(map(str, counts))} of {usable_cores()} cores"
 
 
-def _opened(loop: Loop, sizes: Sizes, what: str, options: Open) -> Opened:
+def _opened(loop: Loop, sizes: Sizes, what: str, options: Open, *, infills: bool) -> Opened:
     first = loop.report()
     chunk = min(sizes.batch, options.chunk, max(1, round(first.prefill_rate * options.step_time)))
     return Opened(
@@ -168,4 +167,5 @@ def _opened(loop: Loop, sizes: Sizes, what: str, options: Open) -> Opened:
         prefill_rate=first.prefill_rate,
         decode_rate=first.decode_rate,
         detail=f"{what}, {sizes.slots} slots x {sizes.context:,} tokens, chunk {chunk}",
+        infills=infills,
     )

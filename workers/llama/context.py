@@ -24,6 +24,7 @@ from workers.llama.cache import Reuse
 from workers.llama.fit import padded
 from workers.llama.grain import GROUP
 from workers.llama.greedy import Greedy
+from workers.llama.infill import Infill
 from workers.llama.kv_rows import KvRows
 from workers.llama.sampling import Drawing
 from workers.llama.sequence import Sampler, Work
@@ -219,18 +220,17 @@ class LlamaContext:
         )
         self.bos = self._text(llama.llama_vocab_bos(self._vocabulary))
         self.eos = self._text(llama.llama_vocab_eos(self._vocabulary))
+        self.infill = self._infill()
 
     def tokenize(self, text: str) -> list[int]:
         """Return the prompt's tokens; the model's BOS comes first, once, if it wants one."""
         if self.bos and llama.llama_vocab_get_add_bos(self._vocabulary):
             text = text.removeprefix(self.bos)
-        data = text.encode()
-        capacity = len(data) + SPECIAL_TOKENS
-        tokens = (llama.llama_token * capacity)()
-        count = llama.llama_tokenize(
-            self._vocabulary, data, len(data), tokens, capacity, True, True
-        )
-        return list(tokens[:count])
+        return self._tokens(text, has_marks=True)
+
+    def words(self, text: str) -> list[int]:
+        """Return the tokens of a text that names no control token, whatever stands in it."""
+        return self._tokens(text, has_marks=False)
 
     def piece(self, token: int) -> bytes:
         """Return the bytes a token stands for; control tokens stand for none, unless shown."""
@@ -360,6 +360,27 @@ class LlamaContext:
         if size > self._scratch.size:
             self._scratch = np.empty(2 * size, np.uint8)
         return self._scratch[:size]
+
+    def _tokens(self, text: str, *, has_marks: bool) -> list[int]:
+        data = text.encode()
+        capacity = len(data) + SPECIAL_TOKENS
+        tokens = (llama.llama_token * capacity)()
+        count = llama.llama_tokenize(
+            self._vocabulary, data, len(data), tokens, capacity, has_marks, has_marks
+        )
+        return list(tokens[:count])
+
+    def _infill(self) -> Infill | None:
+        """Return the layout for gaps; llama.cpp knows its tokens by the file's word or by text."""
+        vocabulary = self._vocabulary
+        prefix = llama.llama_vocab_fim_pre(vocabulary)
+        suffix = llama.llama_vocab_fim_suf(vocabulary)
+        middle = llama.llama_vocab_fim_mid(vocabulary)
+        if min(prefix, suffix, middle) < 0:
+            return None
+        has_bos = self.bos and llama.llama_vocab_get_add_bos(vocabulary)
+        bos = llama.llama_vocab_bos(vocabulary) if has_bos else None
+        return Infill(prefix=prefix, suffix=suffix, middle=middle, bos=bos)
 
     def _text(self, token: int) -> str:
         if token < 0:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.llama.cache import Reuse, Store
+from workers.llama.infill import Infill
 from workers.llama.sampling import Drawing
 from workers.llama.sequence import Sampler, Work
 
@@ -21,9 +22,15 @@ class Decoder(Store, Protocol):
     """Rows of logits that one step can give."""
     ends: frozenset[int]
     """Tokens that end a generation."""
+    infill: Infill | None
+    """How a gap is laid out, ``None`` for a model that was not trained to fill any."""
 
     def tokenize(self, text: str) -> list[int]:
         """Return a prompt's tokens."""
+        ...
+
+    def words(self, text: str) -> list[int]:
+        """Return the tokens of a text that names no control token, whatever stands in it."""
         ...
 
     def piece(self, token: int) -> bytes:

@@ -42,6 +42,8 @@ ABILITIES = tuple(
     )
 )
 """Of a model that generates text."""
+INFILLING = (*ABILITIES, Ability.SUFFIX.value)
+"""Of one that was also trained to fill gaps."""
 RETRY_AFTER = 5.0
 """Seconds after which a model that could not be loaded is worth another try."""
 
@@ -81,6 +83,8 @@ class LlamaEngine:
         self._digest = ""
         self._prospect: Prospect | None = None
         self._load_seconds = 0.0
+        self._infills = True
+        """Believed until llama.cpp has seen the vocabulary: it alone knows which tokens do that."""
         self._process: EngineProcess | None = None
         """The process that serves, or that is to once the model is loaded."""
         self._is_loaded = False
@@ -153,7 +157,9 @@ class LlamaEngine:
     @property
     def _abilities(self) -> tuple[str, ...]:
         pooling = self._prospect.pooling if self._prospect else None
-        return ABILITIES if pooling is None else abilities(pooling)
+        if pooling is not None:
+            return abilities(pooling)
+        return INFILLING if self._infills else ABILITIES
 
     async def run(self, changed: Callable[[], None]) -> None:
         """Have the model in memory while it is wanted and there is room, until cancelled.
@@ -270,6 +276,7 @@ class LlamaEngine:
             return answer.detail
         log.info("engine.ready", model=self._settings.model_name, detail=answer.detail)
         ready_at = self._clock()
+        self._infills = answer.infills
         self._load_seconds = ready_at - began
         self._is_down(ModelState.FAILED, "the engine process has just died")
         self._is_loaded = self._keeps_up = True

@@ -78,7 +78,10 @@ class Loading(PipeMessage, frozen=True):
 
 
 class Opened(PipeMessage, frozen=True):
-    """The model is loaded; rates in tokens/s come from a short warm-up."""
+    """The model is loaded; rates in tokens/s come from a short warm-up.
+
+    infills: whether it fills the gap before a suffix.
+    """
 
     context: int
     slots: int
@@ -86,6 +89,7 @@ class Opened(PipeMessage, frozen=True):
     prefill_rate: float
     decode_rate: float
     detail: str
+    infills: bool = False
 
 
 class Refused(PipeMessage, frozen=True):

@@ -1,8 +1,8 @@
-"""A request's prompt as tokens: through the model's chat template, or as it is."""
+"""A request's prompt as tokens: through the model's chat template, as it is, or around a gap."""
 
 import msgspec
 
-from mesh.errors import ContextLengthExceeded, InvalidRequest
+from mesh.errors import ContextLengthExceeded, InvalidRequest, Unsupported
 from schemas.inference import InferRequest
 from workers.llama.decoder import Decoder
 from workers.llama.template import ChatTemplate
@@ -10,7 +10,7 @@ from workers.llama.toolcalls.choice import offered
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """What a request's answer goes on from; ``text``: empty where tokens were given."""
+    """What an answer goes on from; ``text``: empty where tokens were given or a gap is filled."""
 
     text: str
     tokens: list[int]
@@ -26,7 +26,10 @@ class Prompts:
         self._context = context
 
     def read(self, request: InferRequest) -> Prompt:
-        """Return the prompt; raises ``InvalidRequest`` or ``ContextLengthExceeded``."""
+        """Return the prompt.
+
+        Raises ``InvalidRequest``, ``ContextLengthExceeded``, and ``Unsupported`` for a suffix.
+        """
         prompt, param = self._make(request)
         if len(prompt.tokens) >= self._context:
             raise self._too_long(str(len(prompt.tokens)), param)
@@ -42,7 +45,9 @@ class Prompts:
     def _make(self, request: InferRequest) -> tuple[Prompt, str]:
         """Return the prompt, and the field it comes from."""
         text, param = "", "prompt"
-        if isinstance(request.prompt, tuple):
+        if request.suffix:
+            tokens = self._around_gap(request)
+        elif isinstance(request.prompt, tuple):
             tokens = self._given(request.prompt)
         elif request.prompt is not None:
             text = request.prompt
@@ -58,6 +63,18 @@ class Prompts:
     def _render(self, request: InferRequest) -> str:
         return self._template.render(request.messages, offered(request), request.template)
 
+    def _around_gap(self, request: InferRequest) -> list[int]:
+        layout = self._decoder.infill
+        if layout is None:
+            msg = (
+                f"{request.model} fills no gap before a suffix: "
+                "its vocabulary has no tokens for filling in the middle"
+            )
+            raise Unsupported(msg, param="suffix")
+        prompt = request.prompt or ""
+        before = self._words(prompt, "prompt") if isinstance(prompt, str) else self._given(prompt)
+        return layout.arrange(before, self._words(request.suffix, "suffix"))
+
     def _given(self, prompt: tuple[int, ...]) -> list[int]:
         """Take tokens as they are: who sends tokens has put the special ones where they belong."""
         if any(not 0 <= token < self._decoder.num_vocabulary for token in prompt):
@@ -66,10 +83,17 @@ class Prompts:
         return list(prompt)
 
     def _tokenize(self, text: str, param: str) -> list[int]:
+        self._check_size(text, param)
+        return self._decoder.tokenize(text)
+
+    def _words(self, text: str, param: str) -> list[int]:
+        self._check_size(text, param)
+        return self._decoder.words(text)
+
+    def _check_size(self, text: str, param: str) -> None:
         # A text that cannot fit is not tokenized: that would hold up all running streams.
         if (at_least := len(text.encode()) // self._decoder.longest_token) >= self._context:
             raise self._too_long(f"at least {at_least}", param)
-        return self._decoder.tokenize(text)
 
     def _too_long(self, count: str, param: str) -> ContextLengthExceeded:
         return ContextLengthExceeded(

@@ -14,6 +14,8 @@ from workers.budget import BudgetSettings
 
 KIB = 1024
 MIB = 1024 * KIB
+MESSAGES_LACK = frozenset({Ability.PROMPT, Ability.SUFFIX, Ability.COUNT})
+"""What ``chat/completions``, the only path to text that is asked, has no form for."""
 
 
 class Dialect(StrEnum):
@@ -55,7 +57,7 @@ class UpstreamSettings:
     max_event_bytes: int = MIB
     max_answer_bytes: int = 32 * MIB
     dialect: Dialect | None = None
-    abilities: frozenset[Ability] = frozenset(Ability) - {Ability.PROMPT, Ability.COUNT}
+    abilities: frozenset[Ability] = frozenset(Ability) - MESSAGES_LACK
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     budget: BudgetSettings | None = None
     tariff: Tariff | None = None
