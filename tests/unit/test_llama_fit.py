@@ -105,6 +105,17 @@ def test_memory_decides_first_about_slots_then_about_context() -> None:
     assert {(4, 4096), (3, 4096), (1, 4096), (1, 2048), (1, 1024)} <= set(seen)
 
 
+def test_what_is_left_makes_room_for_prefixes() -> None:
+    """As much as the KV cache, half of what is left at most, and nothing where nothing is left."""
+    wanted = {"slots": 4, "context": 4096, "context_cap": 4096, "chunk": 256}
+    tight = choose_sizes(llama_8b(), free=0, **wanted).need
+    assert tight.kept == 0
+    some = choose_sizes(llama_8b(), free=tight.total + 1000, **wanted).need
+    assert (some.kept, some.total) == (500, tight.total + 500)
+    plenty = choose_sizes(llama_8b(), free=1 << 50, **wanted).need
+    assert plenty.kept == plenty.cache
+
+
 def test_numbers_that_a_person_gave_stay() -> None:
     """They win over memory; the refusal that follows names them."""
     assert choose(0, slots=7, context=3000) == (7, 3000)

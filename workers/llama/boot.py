@@ -14,7 +14,7 @@ from workers.llama.context import (
 )
 from workers.llama.dialect import Dialect
 from workers.llama.embedding_boot import TooLarge, boot_embedder
-from workers.llama.fit import room_for_prefixes, shortage
+from workers.llama.fit import shortage
 from workers.llama.gguf_header import BadModelFile, Header
 from workers.llama.grain import ANY_NUMBER, Grain
 from workers.llama.heap import reserve
@@ -66,7 +66,7 @@ def _boot(options: Open, wanted: Callable[[float], bool]) -> tuple[Steps, Opened
         chunk=options.chunk,
         free=free_memory(),
     )
-    room = room_for_prefixes(sizes.need, free_memory())
+    room = sizes.need.kept if options.room is None else options.room
     layers = _gpu_layers(options.gpu_layers, header, sizes)
     if not layers and (reason := shortage(sizes.need, free_memory())):
         raise CannotServe(reason)

@@ -252,7 +252,12 @@ class LlamaEngine:
         """Return the settings to start with: what memory was asked for is what is used."""
         if self._budget is None:
             return self._settings
-        return dataclasses.replace(self._settings, slots=prospect.slots, context=prospect.context)
+        return dataclasses.replace(
+            self._settings,
+            slots=prospect.slots,
+            context=prospect.context,
+            room=prospect.need.kept,
+        )
 
     async def _serve(self, settings: LlamaSettings, changed: Callable[[], None]) -> str | None:
         """Run one engine process to its end; return why it ended."""

@@ -1,6 +1,6 @@
 """How much memory a model needs, from its header alone, so that a refusal can name figures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.llama.gguf_header import Header
 
@@ -17,17 +17,18 @@ FLOAT = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Bytes that an engine needs, by what for."""
+    """Bytes that an engine takes, by what for; kept: for what ended sequences leave."""
 
     weights: int
     cache: int
     compute: int
+    kept: int = 0
     process: int = PROCESS_BYTES
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.cache + self.compute + self.process
+        return self.weights + self.cache + self.compute + self.process + self.kept
 
 
 def footprint(
@@ -79,12 +80,12 @@ def choose_context(header: Header, *, wanted: int, cap: int) -> int:
     return min(trained, wanted or cap)
 
 
-def room_for_prefixes(need: Footprint, free: int) -> int:
-    """Return the bytes in which to keep what ended sequences leave.
+def with_room(need: Footprint, free: int) -> Footprint:
+    """Return a footprint with room for what ended sequences leave.
 
     As much as the KV cache itself, but half of what is left at most: others live here, too.
     """
-    return min(need.cache, max(0, (free - need.total) // 2))
+    return replace(need, kept=min(need.cache, max(0, (free - need.total) // 2)))
 
 
 def shortage(need: Footprint, free: int) -> str | None:

@@ -38,6 +38,7 @@ class Open(PipeMessage, frozen=True):
     step_time: float
     template_time: float
     nice: int
+    room: int | None
 
     @classmethod
     def of(cls, settings: LlamaSettings) -> Self:
@@ -53,6 +54,7 @@ class Open(PipeMessage, frozen=True):
             step_time=settings.step_time,
             template_time=settings.template_time,
             nice=settings.nice,
+            room=settings.room,
         )
 
 

@@ -28,6 +28,8 @@ class LlamaSettings:
     chunk: int = 256
     step_time: float = 0.25
     nice: int = 5
+    room: int | None = None
+    """Bytes for what ended sequences leave; ``None`` takes what is sensible."""
     template_time: float = 1.0
     """CPU seconds a chat template may take."""
     restart_delay: float = 0.5

@@ -1,9 +1,9 @@
 """How many sequences a model serves and how long they may be, where nobody has said so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.llama.drafts import MAX_ROWS
-from workers.llama.fit import Footprint, choose_context, footprint
+from workers.llama.fit import Footprint, choose_context, footprint, with_room
 from workers.llama.gguf_header import Header
 
 SLOTS = 4
@@ -36,7 +36,8 @@ def choose_sizes(
     while not context and longest // 2 >= LEAST_CONTEXT:
         longest //= 2
         choices.append(_sizes(header, slots or 1, longest, chunk))
-    return next((c for c in choices if c.need.total <= free), choices[-1])
+    chosen = next((c for c in choices if c.need.total <= free), choices[-1])
+    return replace(chosen, need=with_room(chosen.need, free))
 
 
 def num_rows(slots: int) -> int:
