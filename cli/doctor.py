@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from rich.markup import escape
 
 from cli.bus import bus_settings, key_role
 from cli.checks.broker import (
+    ANSWER,
     check_connection,
     check_keys,
     check_mesh,
@@ -79,7 +81,7 @@ async def _check_given(bus: BusOptions) -> list[Finding]:
         return []
     files = [bus.creds] if bus.creds else []
     way = bus_settings(bus, Path(), key_role(bus.creds, Role.CLIENT))
-    return [check_keys(files), await check_connection(way)]
+    return [check_keys(files), await check_connection(replace(way, connect_timeout=ANSWER))]
 
 
 def _print(findings: Sequence[Finding], output: OutputOptions) -> None:

@@ -22,6 +22,7 @@ from mesh.settings import Address
 OLDEST_SERVER = (2, 12)
 """The first nats-server with scheduled messages and message TTLs for jobs."""
 ANSWER = 3.0
+"""Seconds; a broker that is there answers in a moment."""
 CLOCKS_APART = 2.0
 """Seconds; deadlines travel as remaining time, but budgets and logs go by the wall clock."""
 PING = "$SYS.REQ.SERVER.PING"

@@ -76,14 +76,14 @@ class Runner:
         self._stream = WorkStream(bus, side, settings)
         self._storage = Storage(
             bus=bus,
-            store=JobStore(bus, settings.retention),
-            index=JobIndex(bus),
+            store=JobStore(bus, settings.retention, settings.answer_within),
+            index=JobIndex(bus, settings.answer_within),
             # Whoever reaches both tiers may put edge-only work in, and never gets it out again.
             streams={each: WorkStream(bus, each, settings) for each in JobSide}
             if side is JobSide.ANY
             else {side: self._stream},
             clock=BrokerClock(clock),
-            room=Room(),
+            room=Room(settings.answer_within),
         )
         self.desk = Desk(
             self._storage,

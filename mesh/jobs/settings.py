@@ -16,7 +16,8 @@ class JobSettings:
     from which the cloud may compute edge-first jobs; ``hurry``: time before a job's deadline from
     which it may. longest_run: of one execution. concurrency: jobs that one runner executes at once.
     replicas: of what the broker stores. lease: without a sign of life from a runner after which its
-    jobs are given to another one.
+    jobs are given to another one. answer_within: that the broker gets for one answer; a question
+    that comes while a cluster elects a leader is never answered, and asked again after that.
     """
 
     retention: float = 7 * DAY
@@ -32,3 +33,4 @@ class JobSettings:
     concurrency: int = 256
     replicas: int = 1
     lease: float = 5.0
+    answer_within: float = 5.0

@@ -34,10 +34,10 @@ class JobStore:
     what is decided on it must stand the compare-and-set, or do no harm.
     """
 
-    def __init__(self, bus: Bus, retention: float) -> None:
-        """``retention``: seconds for which final records are kept."""
-        self._records = Bucket(bus, BucketSettings(name=Store.JOBS))
-        self._keys = Bucket(bus, BucketSettings(name=Store.JOB_KEYS))
+    def __init__(self, bus: Bus, retention: float, timeout: float = 5.0) -> None:
+        """Keep final records for ``retention`` seconds; ``timeout``: as ``Bucket``'s."""
+        self._records = Bucket(bus, BucketSettings(name=Store.JOBS), timeout)
+        self._keys = Bucket(bus, BucketSettings(name=Store.JOB_KEYS), timeout)
         self._retention = retention
 
     async def get(self, tenant: str, job: str) -> Kept:

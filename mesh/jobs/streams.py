@@ -86,11 +86,9 @@ class _Waiter:
 class WorkStream:
     """The work stream of one side; pulling takes an account that may read it."""
 
-    def __init__(
-        self, bus: Bus, side: JobSide, settings: JobSettings, timeout: float = 5.0
-    ) -> None:
+    def __init__(self, bus: Bus, side: JobSide, settings: JobSettings) -> None:
         self.side, self.name = side, STREAMS[side]
-        self._bus, self._settings, self._timeout = bus, settings, timeout
+        self._bus, self._settings, self._timeout = bus, settings, settings.answer_within
         self._inbox = bus.private(f"pull.{side}")
         self._waiters: dict[str, _Waiter] = {}
 

@@ -1,5 +1,6 @@
 """A folder of models behind one command, as people meet it."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,10 +41,12 @@ async def test_models_of_a_folder_are_loaded_by_hand(tmp_path: Path) -> None:
         async with started(tmp_path, "worker", *_bus(broker, Role.EDGE_WORKER), *words):
             await until((tmp_path / "ready").exists, within=30)
             bus = _bus(broker, Role.CLIENT)
-            before = await finished(tmp_path, "models", *bus)
+            before, lost = await asyncio.gather(
+                finished(tmp_path, "models", *bus),
+                finished(tmp_path, "models", "load", "c", *bus),
+            )
             loaded = await finished(tmp_path, "models", "load", "b", "--on=w1", *bus)
             after = await finished(tmp_path, "models", *bus)
-            lost = await finished(tmp_path, "models", "load", "c", *bus)
     assert rows(before) == [["a", "edge", "ready"], ["b", "edge", "available"]]
     assert loaded.out == "b on w1: ready\n"
     assert rows(after) == [["a", "edge", "available"], ["b", "edge", "ready"]]

@@ -6,6 +6,7 @@ disk does, and takes neither root nor a disk of its own.
 
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from mesh.errors import StoreError
 from mesh.jobs import client
 from schemas.jobs import JobState
 from tests.support.job_faults import Checker
-from tests.support.jobs import job_mesh, order
+from tests.support.jobs import SMALL, job_mesh, order
 from tests.support.mesh import scripted_worker
 from tests.support.wait import until
+
+QUICK = replace(SMALL, answer_within=1.0)
 
 
 def limit_files(broker: Broker, size: int) -> None:
@@ -35,7 +38,7 @@ async def test_a_full_disk_refuses_new_jobs_and_keeps_the_accepted(
     restarts it as soon as that helps, and not before.
     """
     monkeypatch.setattr(health, "LOOK_EVERY", 0.1)
-    async with job_mesh(tmp_path, worker=False) as mesh:
+    async with job_mesh(tmp_path, settings=QUICK, worker=False) as mesh:
         monkeypatch.setattr(health, "free_bytes", lambda _folder: 0)
         checker = Checker(mesh.jobs)
         await checker.listen(mesh.jobs._bus)
@@ -45,9 +48,8 @@ async def test_a_full_disk_refuses_new_jobs_and_keeps_the_accepted(
         limit_files(mesh.broker, 1)
         with monkeypatch.context() as patch:
             patch.setattr(client, "FIRST_PATIENCE", 30.0)
-            patch.setattr(client, "KEEP_ASKING", 0.0)
             with pytest.raises(StoreError, match="disk"):
-                await mesh.jobs.submit(order("count 100", key="job-100"))
+                await checker.hasty(0.0).jobs.submit(order("count 100", key="job-100"))
         assert len(checker.accepted) == 20
         for job in checker.accepted.values():
             assert (await mesh.jobs.get(job)).state is JobState.QUEUED

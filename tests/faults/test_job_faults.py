@@ -262,7 +262,7 @@ async def test_a_job_that_nobody_finishes_goes_to_another_runner(tmp_path: Path)
 
 async def test_a_short_soak(tmp_path: Path) -> None:
     """While runners, workers and the broker are killed and frozen, nothing accepted is lost."""
-    plan = Plan(seed=20_26, jobs=60, faults=4, pause=1.6)
+    plan = Plan(seed=20_26, jobs=45, faults=4, pause=1.25)
     counts = await soak(tmp_path, plan)
     assert counts["accepted"] == counts["succeeded"] + counts["failed"]
     assert counts["refused"] == 0

@@ -128,7 +128,10 @@ class Cluster:
             "name": "mesh",
             "listen": f"127.0.0.1:{self._routes[number]}",
             "advertise": ways[number],
-            "routes": [f"nats://{way}" for way in ways if way != ways[number]],
+            # Itself, which counts as nobody, and those before it: two that connect to each other
+            # at the same moment may drop both connections, and with them the votes of an election.
+            "routes": [f"nats://{way}" for way in ways[: number + 1]],
+            "pool_size": -1,
             # Clients are to stay on the side that they are told.
             "no_advertise": True,
         }

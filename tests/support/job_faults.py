@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mesh import subjects
@@ -87,6 +87,10 @@ class Checker:
     refused: Counter[str] = field(default_factory=Counter)
     attempts: dict[str, int] = field(default_factory=dict)
     successes: Counter[str] = field(default_factory=Counter)
+
+    def hasty(self, patience: float) -> "Checker":
+        """Return one that shares all this one remembers, and asks for ``patience`` seconds only."""
+        return replace(self, jobs=Jobs(self.jobs._bus, "default", keep_asking=patience))
 
     async def listen(self, bus: Bus) -> None:
         """Follow the news of all jobs."""

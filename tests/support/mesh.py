@@ -17,6 +17,9 @@ from workers.agent import Agent, AgentSettings
 from workers.engine import Engine
 from workers.scripted import ScriptedEngine, ScriptedSettings
 
+PING_EVERY = BusSettings.ping_interval
+"""Seconds; two pings without an answer end a connection, also one to a server that stands still."""
+
 
 @asynccontextmanager
 async def broker_in(folder: Path) -> AsyncIterator[Broker]:
@@ -28,7 +31,9 @@ async def broker_in(folder: Path) -> AsyncIterator[Broker]:
 @asynccontextmanager
 async def bus_of(broker: Broker, role: Role) -> AsyncIterator[Bus]:
     """Connect in a role."""
-    settings = BusSettings(url=broker.url, creds=broker.creds(role), role=role)
+    settings = BusSettings(
+        url=broker.url, creds=broker.creds(role), role=role, ping_interval=PING_EVERY
+    )
     async with connect(settings) as bus:
         yield bus
 
