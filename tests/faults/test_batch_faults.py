@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import openai
 from mesh.subjects import JobSide
 from tests.support.batch_faults import address_of, check, drives, gateway_process
 from tests.support.batches import MODEL, batch_broker, ended, line, lines_of, submit
+from tests.support.command import Command
 from tests.support.jobs import SMALL, runner_of
 from tests.support.mesh import scripted_worker
 from tests.support.responses import client_at
@@ -26,61 +28,48 @@ async def has_completed(client: openai.AsyncOpenAI, batch: str, at_least: int) -
     return counts is not None and counts.completed >= at_least
 
 
+async def driver_of(batch: str, gateways: Iterable[Command]) -> Command:
+    """Wait until one of some gateways drives a batch, and return it."""
+    some = tuple(gateways)
+    await until(lambda: any(drives(each, batch) for each in some), within=30)
+    return next(each for each in some if drives(each, batch))
+
+
 async def test_a_batch_outlives_the_gateways_that_drive_it(tmp_path: Path) -> None:
-    """Killed twice in the middle, it is taken over, and each request comes out exactly once."""
+    """One is killed, the next frozen for longer than its lease: each request comes out once.
+
+    Thawed, the frozen one finds itself fenced off, and commits nothing.
+    """
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(batch_broker(tmp_path / "broker"))
         await stack.enter_async_context(scripted_worker(broker, settings=STEADY))
         await stack.enter_async_context(runner_of(broker, JobSide.ANY, SMALL, MODEL))
         starting = (gateway_process(broker, tmp_path, f"g{number}") for number in range(3))
         gateways = await asyncio.gather(*map(stack.enter_async_context, starting))
-        clients = [
-            await stack.enter_async_context(client_at(address_of(each))) for each in gateways
-        ]
-        batch = await submit(clients[0], map(line, NAMES))
-        left = list(range(3))
-        for at_least in (40, 150):
-            await until(lambda: any(drives(gateways[each], batch.id) for each in left), within=30)
-            await until_async(lambda: has_completed(clients[left[-1]], batch.id, at_least), 60)  # noqa: B023
-            assert (await clients[left[-1]].batches.retrieve(batch.id)).status == "in_progress"
-            driving = next(each for each in left if drives(gateways[each], batch.id))
-            gateways[driving].process.kill()
-            left.remove(driving)
-        survivor = clients[left[0]]
+        client = {
+            each: await stack.enter_async_context(client_at(address_of(each))) for each in gateways
+        }
+        batch = await submit(client[gateways[0]], map(line, NAMES))
 
-        done = await ended(survivor, batch, within=90)
+        killed = await driver_of(batch.id, gateways)
+        await until_async(lambda: has_completed(client[killed], batch.id, 40), 60)
+        killed.process.kill()
+        frozen = await driver_of(batch.id, left := set(gateways) - {killed})
+        await until_async(lambda: has_completed(client[frozen], batch.id, 150), 60)
+        assert (await client[frozen].batches.retrieve(batch.id)).status == "in_progress"
+        os.kill(frozen.process.pid, signal.SIGSTOP)
+        try:
+            last = await driver_of(batch.id, left - {frozen})
+        finally:
+            os.kill(frozen.process.pid, signal.SIGCONT)
+        done = await ended(client[last], batch, within=90)
 
         assert done.status == "completed"
+        assert (await client[frozen].batches.retrieve(batch.id)).status == "completed"
         files = (done.output_file_id, done.error_file_id)
-        assert check(NAMES, *[await lines_of(survivor, file) for file in files]) == []
+        assert check(NAMES, *[await lines_of(client[last], file) for file in files]) == []
         assert done.request_counts is not None
         assert done.request_counts.completed == len(NAMES)
-
-
-async def test_a_gateway_that_stood_still_commits_nothing(tmp_path: Path) -> None:
-    """Frozen for longer than its lease and thawed, it finds itself fenced off."""
-    async with AsyncExitStack() as stack:
-        broker = await stack.enter_async_context(batch_broker(tmp_path / "broker"))
-        await stack.enter_async_context(scripted_worker(broker, settings=STEADY))
-        await stack.enter_async_context(runner_of(broker, JobSide.ANY, SMALL, MODEL))
-        first = await stack.enter_async_context(gateway_process(broker, tmp_path, "first"))
-        client = await stack.enter_async_context(client_at(address_of(first)))
-        batch = await submit(client, map(line, NAMES))
-        await until_async(lambda: has_completed(client, batch.id, 40), 60)
-        os.kill(first.process.pid, signal.SIGSTOP)
-        try:
-            second = await stack.enter_async_context(gateway_process(broker, tmp_path, "second"))
-            other = await stack.enter_async_context(client_at(address_of(second)))
-            await until(lambda: drives(second, batch.id), within=30)
-        finally:
-            os.kill(first.process.pid, signal.SIGCONT)
-
-        done = await ended(other, batch, within=90)
-
-        assert done.status == "completed"
-        assert (await client.batches.retrieve(batch.id)).status == "completed"
-        files = (done.output_file_id, done.error_file_id)
-        assert check(NAMES, *[await lines_of(other, file) for file in files]) == []
 
 
 async def test_a_batch_outlives_the_broker(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ class Cluster:
             # at the same moment may drop both connections, and with them the votes of an election.
             "routes": [f"nats://{way}" for way in ways[: number + 1]],
             "pool_size": -1,
+            # A server that stands still is asked nothing more as soon as its routes are closed.
+            "ping_interval": "1s",
             # Clients are to stay on the side that they are told.
             "no_advertise": True,
         }
