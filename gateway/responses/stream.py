@@ -1,97 +1,74 @@
 """A streamed response: frames in, numbered events out."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from aiohttp import web
-
-from gateway import headers, identity
-from gateway.events import TOGETHER, EventStream
-from gateway.problems import describe, respond
+from gateway.answer_stream import AnswerStream
+from gateway.events import EventStream
+from gateway.problems import Problem
 from gateway.record import Record
 from gateway.responses.archive import Archive
+from gateway.responses.composer import Composer
 from gateway.responses.job import Job
 from gateway.responses.translate import NAMES
 from gateway.responses.wire import to_bytes
 from mesh.answer import Answer
-from mesh.errors import MeshError
-from schemas.frames import Beat, Delta, Done
+from schemas.frames import Delta, Done
 from schemas.openai.response_events import Event
 
 
-class ResponseStream:
+class ResponseStream(AnswerStream):
     """Writes one response as it comes in.
 
-    The headers wait for the first output, so that whatever fails before it is a real HTTP status.
-    If that takes longer than a ping interval they go out with the events that open a response.
+    After a silence the headers go out with the events that open a response, which need no output.
     """
 
     def __init__(
         self, job: Job, answer: Answer, record: Record, events: EventStream, archive: Archive
     ) -> None:
-        self._job, self._answer, self._record = job, answer, record
-        self._events, self._archive = events, archive
+        self._job, self._archive = job, archive
         self._composer = job.composer()
-
-    async def run(self) -> web.StreamResponse:
-        """Write until the response is complete, or tell what went wrong."""
-        try:
-            async for frame in self._answer:
-                if isinstance(frame, Delta):
-                    await self._write(frame)
-                elif isinstance(frame, Beat):
-                    await self._keep_alive()
-                else:
-                    await self._complete(frame)
-        except MeshError as error:
-            return await self._fail(error)
-        return await self._events.end()
-
-    async def _write(self, frame: Delta) -> None:
-        if not self._events.ready:
-            self._record.output()
-        await self._open()
-        self._add(self._composer.add(frame))
-        if not self._answer.more_at_hand or self._events.ready >= TOGETHER:
-            await self._events.flush()
-
-    async def _open(self) -> None:
-        if not self._events.started:
-            await self._events.start(
-                {identity.HEADER: self._record.id, **headers.of_route(self._answer.route)}
-            )
-            self._add(self._composer.opening())
+        super().__init__(answer, record, events, _Encoder(self._composer), NAMES)
 
     async def _keep_alive(self) -> None:
-        if self._events.ready:
-            await self._events.flush()
-        elif self._events.silent_too_long:
-            if self._events.started:
-                await self._events.ping()
+        if self._events.silent_too_long and not self._opened:
             await self._open()
             await self._events.flush()
+        else:
+            await super()._keep_alive()
 
     async def _complete(self, frame: Done) -> None:
         """End the response; it is stored before a client hears so and asks for it."""
-        await self._open()
-        composer = self._composer
-        self._add(composer.finish(frame, int(time.time())))
+        await super()._complete(frame)
         await self._events.flush()
+        composer = self._composer
         composer.response, _ = await self._job.keep(composer.response, self._archive)
-        self._add(composer.closing())
+        self._events.add(_written(composer.closing()))
 
-    async def _fail(self, error: MeshError) -> web.StreamResponse:
-        """Tell the failure: as a status if the headers are still here, else as the last events."""
-        self._record.failed(error)
-        problem = describe(error, started=self._answer.route is not None).renamed(NAMES)
-        if not self._events.started:
-            response = respond(problem)
-            response.headers.update(headers.of_route(self._answer.route))
-            return response
+
+class _Encoder:
+    """Has a composer's events written."""
+
+    def __init__(self, composer: Composer) -> None:
+        self._composer = composer
+
+    def opening(self) -> Sequence[bytes]:
+        """Return what begins a stream."""
+        return (_written(self._composer.opening()),)
+
+    def delta(self, frame: Delta) -> bytes:
+        """Return what tells new output."""
+        return _written(self._composer.add(frame))
+
+    def closing(self, frame: Done) -> Sequence[bytes]:
+        """Return what ends the output, but not yet the response."""
+        return (_written(self._composer.finish(frame, int(time.time()))),)
+
+    def failure(self, problem: Problem) -> bytes:
+        """Return what ends a response that failed."""
         self._composer.fail(problem)
-        self._add(self._composer.closing())
-        return await self._events.end()
+        return _written(self._composer.closing())
 
-    def _add(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self._events.add(to_bytes(event))
+
+def _written(events: Iterable[Event]) -> bytes:
+    return b"".join([to_bytes(event) for event in events])

@@ -32,6 +32,7 @@ from mesh.jobs.settings import JobSettings
 from mesh.jobs.slots import idle, standing_of
 from mesh.jobs.store import JobStore
 from mesh.jobs.streams import Work, WorkStream, parse_lane
+from mesh.jobs.unsettled import leaving
 from mesh.jobs.webhooks.courier import courier_of
 from mesh.jobs.webhooks.sender import Sender
 from mesh.router import Router
@@ -214,15 +215,8 @@ class Runner:
 
     async def _execute(self, execution: Execution) -> None:
         try:
-            await execution.run()
-        except anyio.get_cancelled_exc_class():
-            self._left.append(execution.work)
-            raise
-        except MeshError as error:
-            # Unsettled: the broker delivers it again when the lease is over.
-            log.warning("job.left", job=execution.work.pointer.id, code=str(error.code))
-        except Exception:
-            log.exception("job.crashed", job=execution.work.pointer.id)
+            with leaving(execution.work, self._left, "job"):
+                await execution.run()
         finally:
             self._executions.discard(execution)
             execution.dispatch()

@@ -13,16 +13,10 @@ from gateway.responses import event_log, follower, lease
 from gateway.responses.archive import key
 from gateway.responses.composer import Composer
 from gateway.responses.event_log import EventLog, piece_key
-from gateway.responses.kept import Kept
-from gateway.responses.lease import Lease
 from gateway.settings import GatewaySettings
 from schemas.frames import Delta
-from schemas.inference import Policy
-from schemas.openai.response_object import Response, TextConfig
-from schemas.openai.responses import ReasoningOptions
-from schemas.wire import encode
 from tests.support.mesh import scripted_worker
-from tests.support.responses import Sharer, broker_with_buckets, sharer_at
+from tests.support.responses import Sharer, abandon, broker_with_buckets, sharer_at
 from tests.support.wait import until, until_async
 from workers.agent import Agent
 from workers.scripted import ScriptedSettings
@@ -182,7 +176,7 @@ async def test_a_stream_whose_gateway_has_died_ends_with_an_error(
     """What was written is told, then that the rest is lost: never as if that were all."""
     monkeypatch.setattr(lease, "LASTS", 1.0)
     async with broker_with_buckets(tmp_path) as broker, sharer_at(broker) as gateway:
-        abandoned = await abandon(gateway)
+        abandoned = await abandon_stream(gateway)
         stream = await gateway.client.responses.retrieve(abandoned, stream=True)
         events: list[Any] = [event async for event in stream]
 
@@ -192,22 +186,11 @@ async def test_a_stream_whose_gateway_has_died_ends_with_an_error(
     assert "was lost" in events[-1].response.error.message
 
 
-async def abandon(gateway: Sharer) -> str:
-    """Store what a gateway leaves that is killed: some events, and a lease nobody renews."""
-    response = Response(
-        id="resp_" + "0" * 32,
-        created_at=0,
-        background=True,
-        metadata={},
-        model="scripted",
-        reasoning=ReasoningOptions(),
-        text=TextConfig(),
-    )
-    where = key("default", response.id)
-    await Lease(gateway.store, where).take()
-    kept = Kept(policy=Policy.EDGE_FIRST, response=response, input=(), streamed=True)
-    await gateway.store.create(where, encode(kept))
-    composer, log = Composer(response, "t"), EventLog(gateway.store, where, 60.0)
+async def abandon_stream(gateway: Sharer) -> str:
+    """Store what a gateway leaves that is killed over a stream: some of its events, too."""
+    response = await abandon(gateway, streamed=True)
+    log = EventLog(gateway.store, key("default", response.id), 60.0)
+    composer = Composer(response, "t")
     log.add(composer.opening())
     log.add(composer.add(Delta(seq=0, text="0 ")))
     await log.write()

@@ -9,8 +9,6 @@ import pytest
 
 from gateway.responses import lease
 from gateway.responses.archive import key
-from gateway.responses.kept import Kept
-from gateway.responses.lease import Lease
 from gateway.responses.store import RESPONSES, MemoryStore, store_at
 from gateway.settings import GatewaySettings
 from mesh.accounts import Role
@@ -19,12 +17,9 @@ from mesh.buckets import Bucket
 from mesh.errors import PermissionDenied
 from schemas.fleet import Tier
 from schemas.inference import Policy
-from schemas.openai.response_object import Response, TextConfig
-from schemas.openai.responses import ReasoningOptions
-from schemas.wire import encode
 from tests.support.gateway import gateway_of
 from tests.support.mesh import broker_in, bus_of, router_of, scripted_worker
-from tests.support.responses import Sharer, broker_with_buckets, client_at, sharer_at
+from tests.support.responses import Sharer, abandon, broker_with_buckets, client_at, sharer_at
 from tests.support.wait import until, until_async
 from workers.agent import Agent
 from workers.scripted import ScriptedSettings
@@ -111,7 +106,7 @@ async def test_a_response_whose_gateway_has_died_is_failed(
     """Its lease runs out, and nobody waits for it for ever."""
     monkeypatch.setattr(lease, "LASTS", 1.0)
     async with broker_with_buckets(tmp_path) as broker, sharer_at(broker) as gateway:
-        abandoned = await abandon(gateway)
+        abandoned = (await abandon(gateway)).id
         assert await status_at(gateway, abandoned) == "in_progress"
 
         async def is_failed() -> bool:
@@ -121,24 +116,6 @@ async def test_a_response_whose_gateway_has_died_is_failed(
         response = await gateway.client.responses.retrieve(abandoned)
         assert response.error is not None
         assert response.error.code == "server_error"
-
-
-async def abandon(gateway: Sharer) -> str:
-    """Store what a gateway leaves that is killed: a running response, a lease nobody renews."""
-    response = Response(
-        id="resp_" + "0" * 32,
-        created_at=0,
-        background=True,
-        metadata={},
-        model="scripted",
-        reasoning=ReasoningOptions(),
-        text=TextConfig(),
-    )
-    where = key("default", response.id)
-    await Lease(gateway.store, where).take()
-    kept = Kept(policy=Policy.EDGE_FIRST, response=response, input=())
-    await gateway.store.create(where, encode(kept))
-    return response.id
 
 
 async def test_a_gateway_that_stops_says_what_it_leaves(tmp_path: Path) -> None:

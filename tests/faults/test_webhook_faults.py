@@ -39,6 +39,20 @@ async def delivered(handle: JobHandle) -> JobNotice:
     return notices[0]
 
 
+def dying_before_the_news(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let who ends a job die before it has stored the news, once; return of which job that was."""
+    announce, died = Desk.announce, list[str]()
+
+    async def die_the_first_time(desk: Desk, record: JobRecord) -> None:
+        if not died:
+            died.append(record.id)
+            raise RuntimeError("as if the process had ended here")
+        await announce(desk, record)
+
+    monkeypatch.setattr(Desk, "announce", die_the_first_time)
+    return died
+
+
 async def test_a_runner_killed_while_it_tells_leaves_nothing_untold(tmp_path: Path) -> None:
     """SIGKILL between the end of the job and the answer of its webhook: another runner tells it."""
     async with AsyncExitStack() as stack:
@@ -72,15 +86,7 @@ async def test_a_runner_that_dies_before_it_has_stored_the_news_leaves_nothing_u
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The record is final and nothing else is done: the message that the job was due does it."""
-    announce, died = Desk.announce, list[str]()
-
-    async def die_the_first_time(desk: Desk, record: JobRecord) -> None:
-        if not died:
-            died.append(record.id)
-            raise RuntimeError("as if the process had ended here")
-        await announce(desk, record)
-
-    monkeypatch.setattr(Desk, "announce", die_the_first_time)
+    died = dying_before_the_news(monkeypatch)
     async with receiver() as hook, job_mesh(tmp_path, settings=QUICK, webhooks=webhooks()) as mesh:
         handle = await mesh.jobs.submit(order(webhook=hook.url))
         await delivered(handle)
@@ -112,15 +118,7 @@ async def test_a_cancellation_is_told_though_nobody_can_run_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever took it died before storing the news: the client's repetition makes up for it."""
-    announce, died = Desk.announce, list[str]()
-
-    async def die_the_first_time(desk: Desk, record: JobRecord) -> None:
-        if not died:
-            died.append(record.id)
-            raise RuntimeError("as if the process had ended here")
-        await announce(desk, record)
-
-    monkeypatch.setattr(Desk, "announce", die_the_first_time)
+    died = dying_before_the_news(monkeypatch)
     async with (
         receiver() as hook,
         job_mesh(tmp_path, settings=QUICK, worker=False, webhooks=webhooks()) as mesh,
@@ -136,6 +134,7 @@ async def test_a_cancellation_is_told_though_nobody_can_run_the_job(
 
         await until_async(is_cancelled)
         await delivered(handle)
+        assert died == [handle.id]
         assert [call.event["type"] for call in hook.calls] == ["job.cancelled"]
 
 

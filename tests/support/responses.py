@@ -9,6 +9,9 @@ import openai
 
 from cli.buckets import make_buckets
 from gateway.app import Address
+from gateway.responses import archive
+from gateway.responses.kept import Kept
+from gateway.responses.lease import Lease
 from gateway.responses.store import RESPONSES, ResponseStore, store_at
 from gateway.settings import GatewaySettings
 from mesh.accounts import Role
@@ -16,6 +19,10 @@ from mesh.broker import Broker
 from mesh.buckets import Bucket
 from mesh.fleet import Fleet
 from mesh.router import Router
+from schemas.inference import Policy
+from schemas.openai.response_object import Response, TextConfig
+from schemas.openai.responses import ReasoningOptions
+from schemas.wire import encode
 from tests.support.gateway import gateway_of
 from tests.support.mesh import broker_in, bus_of, router_of
 
@@ -64,3 +71,21 @@ async def sharer_at(
         address = await stack.enter_async_context(gateway_of(router, fleet, settings, store))
         client = await stack.enter_async_context(client_at(address))
         yield Sharer(client, store, router, fleet)
+
+
+async def abandon(gateway: Sharer, *, streamed: bool = False) -> Response:
+    """Store what a gateway leaves that is killed: a running response, and a lease nobody renews."""
+    response = Response(
+        id="resp_" + "0" * 32,
+        created_at=0,
+        background=True,
+        metadata={},
+        model="scripted",
+        reasoning=ReasoningOptions(),
+        text=TextConfig(),
+    )
+    where = archive.key("default", response.id)
+    await Lease(gateway.store, where).take()
+    kept = Kept(policy=Policy.EDGE_FIRST, response=response, input=(), streamed=streamed)
+    await gateway.store.create(where, encode(kept))
+    return response

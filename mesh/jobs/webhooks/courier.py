@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from mesh.errors import MeshError
 from mesh.jobs.desk import Storage
 from mesh.jobs.streams import Work, WorkStream
+from mesh.jobs.unsettled import leaving
 from mesh.jobs.webhooks.sender import Sender
 from mesh.jobs.webhooks.telling import Office, Telling
 
@@ -101,15 +102,8 @@ class Courier:
 
     async def _tell(self, telling: Telling, tenant: str) -> None:
         try:
-            await telling.run()
-        except anyio.get_cancelled_exc_class():
-            self._left.append(telling.work)
-            raise
-        except MeshError as error:
-            # Unsettled: the broker delivers it again when the lease is over.
-            log.warning("webhook.left", job=telling.work.pointer.id, code=str(error.code))
-        except Exception:
-            log.exception("webhook.crashed", job=telling.work.pointer.id)
+            with leaving(telling.work, self._left, "webhook"):
+                await telling.run()
         finally:
             self._tellings.discard(telling)
             self._of -= Counter((tenant,))  # none of a tenant is no entry
