@@ -18,7 +18,7 @@ import msgspec
 from bench.engines import PATIENCE_MS, request
 from bench.failures import BenchError
 from schemas.wire import Message
-from workers.llama import context, drafts
+from workers.llama import drafts, library
 from workers.llama.boot import boot
 from workers.llama.messages import Open, Output, Step, Submit, frame
 from workers.llama.settings import LlamaSettings
@@ -87,14 +87,14 @@ class Stopwatch:
 @contextmanager
 def watched(*names: str) -> Iterator[Stopwatch]:
     """Take the time of functions of llama.cpp, where the engine looks them up."""
-    watch, originals = Stopwatch(), {name: getattr(context.llama, name) for name in names}
+    watch, originals = Stopwatch(), {name: getattr(library.llama, name) for name in names}
     for name, call in originals.items():
-        setattr(context.llama, name, watch.around(call))
+        setattr(library.llama, name, watch.around(call))
     try:
         yield watch
     finally:
         for name, call in originals.items():
-            setattr(context.llama, name, call)
+            setattr(library.llama, name, call)
 
 
 class Runner:

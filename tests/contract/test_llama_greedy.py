@@ -6,7 +6,8 @@ import pytest
 
 from schemas.inference import Sampling
 from tests.support.llama_loop import load, make_loop, order, run
-from workers.llama.context import LlamaContext, SamplerChain
+from workers.llama.chain import SamplerChain
+from workers.llama.context import LlamaContext
 from workers.llama.greedy import Greedy
 from workers.llama.sampling import Defaults, Drawing, resolve
 

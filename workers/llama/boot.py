@@ -5,13 +5,7 @@ from pathlib import Path
 
 from mesh.clock import monotonic
 from workers.llama.constraint import Constraints
-from workers.llama.context import (
-    ContextSettings,
-    LlamaContext,
-    LoadFailed,
-    free_gpu_memory,
-    supports_offload,
-)
+from workers.llama.context import ContextSettings, LlamaContext, LoadFailed
 from workers.llama.dialect import Dialect
 from workers.llama.embedding_boot import TooLarge, boot_embedder
 from workers.llama.fit import shortage
@@ -20,6 +14,7 @@ from workers.llama.grain import ANY_NUMBER, Grain
 from workers.llama.heap import reserve
 from workers.llama.intake import Intake
 from workers.llama.label import label
+from workers.llama.library import free_gpu_memory, supports_offload
 from workers.llama.loop import Loop
 from workers.llama.machine import default_threads, free_memory, usable_cores
 from workers.llama.messages import Open, Opened

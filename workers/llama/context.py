@@ -1,19 +1,15 @@
-"""llama.cpp behind the verbs the step loop needs; the only module that imports ``llama_cpp``.
+"""llama.cpp behind the verbs the step loop needs.
 
 Uses the C API directly: the ``Llama`` class of the binding knows one sequence and blocks.
 """
 
 import ctypes
-import math
-import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
-from llama_cpp import _ggml, llama_cpp
 from llguidance import LLTokenizer
 from llguidance.llamacpp import lltokenizer_from_vocab
 from numpy.typing import NDArray
@@ -21,22 +17,17 @@ from numpy.typing import NDArray
 from workers.llama.bank import Rows
 from workers.llama.batch import Batch
 from workers.llama.cache import Reuse
+from workers.llama.chain import SamplerChain
 from workers.llama.fit import padded
 from workers.llama.grain import GROUP
 from workers.llama.greedy import Greedy
 from workers.llama.infill import Infill
 from workers.llama.kv_rows import KvRows
+from workers.llama.library import Log, fresh_log, llama
 from workers.llama.sampling import Drawing
 from workers.llama.sequence import Sampler, Work
 from workers.llama.sizes import num_rows
 
-llama: Any = llama_cpp
-"""The C API; its annotations describe pointers in a way that no type checker can follow."""
-STDERR = 2
-LOG_DEBUG, LOG_ERROR = 1, 4
-"""``ggml_log_level``."""
-GPU_KINDS = (1, 2)
-"""``ggml_backend_dev_type``: a GPU with memory of its own, and one that shares the machine's."""
 PIECE_BYTES = 256
 SPARE_ROWS = 2 * GROUP
 """Rows of a step beyond those asked for: its last piece and the padding of that."""
@@ -62,124 +53,6 @@ class ContextSettings:
     batch: int
     threads: int
     gpu_layers: int
-
-
-class Log:
-    """Sends llama.cpp's log to stderr, without the debug lines that every step writes."""
-
-    def __init__(self) -> None:
-        self.errors: list[str] = []
-        self._callback = llama.llama_log_callback(self._write)
-        llama.llama_log_set(self._callback, None)
-
-    @property
-    def reason(self) -> str:
-        """The first error, which later ones only pass on."""
-        return self.errors[0] if self.errors else "it does not say why"
-
-    def _write(self, level: int, text: bytes, _data: Any) -> None:
-        if level == LOG_ERROR:
-            self.errors.append(text.decode(errors="replace").strip())
-        if level != LOG_DEBUG:
-            os.write(STDERR, text)
-
-
-@cache
-def _the_log() -> Log:
-    """Return this process's log; llama.cpp keeps a pointer to it for as long as it lives."""
-    return Log()
-
-
-def fresh_log() -> Log:
-    """Return the log without the errors of earlier loads."""
-    log = _the_log()
-    log.errors.clear()
-    return log
-
-
-class SamplerChain:
-    """A sampler chain of one sequence; ``close`` it when the sequence ends."""
-
-    def __init__(
-        self, context: Any, drawing: Drawing, num_vocabulary: int, depth: int, ends: frozenset[int]
-    ) -> None:
-        """``depth``: tokens of a sequence; ``ends``: tokens with which the model ends."""
-        self._context = context
-        params = llama.llama_sampler_chain_default_params()
-        params.no_perf = True
-        self._chain = llama.llama_sampler_chain_init(params)
-        self._draw: Any = None
-        self._tokens_to_end = drawing.min_tokens
-        """Tokens still to come before the ban on ends, the chain's first sampler, is lifted."""
-        if drawing.min_tokens:
-            self._add(_ban({*ends, *drawing.stop_token_ids}, num_vocabulary))
-        if drawing.ignore_eos:
-            self._add(_ban(ends, num_vocabulary))
-        if drawing.logit_bias:
-            self._add(_bias_sampler(drawing.logit_bias, num_vocabulary))
-        if drawing.has_penalties:
-            self._add_penalties(drawing, num_vocabulary, depth)
-        self._add_draw(drawing)
-
-    def sample(self, row: int) -> int:
-        """Draw the next token from a row of the last step's logits."""
-        token: int = llama.llama_sampler_sample(self._chain, self._context, row)
-        if self._tokens_to_end:
-            self._count_down()
-        return token
-
-    def replay(self, token: int) -> None:
-        """Take over a token that was sampled elsewhere, so that a resumed stream goes on as was.
-
-        The final sampler draws exactly one random number per token, whatever the odds.
-        """
-        llama.llama_sampler_accept(self._chain, token)
-        if self._draw:
-            only = llama.llama_token_data(id=token, logit=0.0, p=0.0)
-            array = llama.llama_token_data_array(ctypes.pointer(only), 1, -1, False)
-            llama.llama_sampler_apply(self._draw, ctypes.byref(array))
-        if self._tokens_to_end:
-            self._count_down()
-
-    def close(self) -> None:
-        """Free the chain."""
-        llama.llama_sampler_free(self._chain)
-
-    def _count_down(self) -> None:
-        self._tokens_to_end -= 1
-        if not self._tokens_to_end:
-            llama.llama_sampler_free(llama.llama_sampler_chain_remove(self._chain, 0))
-
-    def _add_penalties(self, drawing: Drawing, num_vocabulary: int, depth: int) -> None:
-        last = depth if drawing.repeat_last_n < 0 else min(depth, drawing.repeat_last_n)
-        self._add(
-            llama.llama_sampler_init_penalties(
-                num_vocabulary,
-                last,
-                drawing.repeat_penalty,
-                drawing.frequency_penalty,
-                drawing.presence_penalty,
-            )
-        )
-
-    def _add_draw(self, drawing: Drawing) -> None:
-        if drawing.temperature == 0:
-            self._add(llama.llama_sampler_init_greedy())
-            return
-        if drawing.top_k > 0:
-            self._add(llama.llama_sampler_init_top_k(drawing.top_k))
-        if drawing.typical_p < 1:
-            self._add(llama.llama_sampler_init_typical(drawing.typical_p, 1))
-        if drawing.top_p < 1:
-            self._add(llama.llama_sampler_init_top_p(drawing.top_p, 1))
-        if drawing.min_p > 0:
-            self._add(llama.llama_sampler_init_min_p(drawing.min_p, 1))
-        self._add(llama.llama_sampler_init_temp(drawing.temperature))
-        self._draw = llama.llama_sampler_init_dist(drawing.seed)
-        self._add(self._draw)
-
-    def _add(self, sampler: Any) -> None:
-        llama.llama_sampler_chain_add(self._chain, sampler)
 
 
 class LlamaContext:
@@ -429,37 +302,3 @@ def _context_params(settings: ContextSettings, rows: int) -> Any:
 
 def _pointer(state: Rows) -> Any:
     return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-
-
-def supports_offload() -> bool:
-    """Return whether this build computes on a GPU."""
-    return bool(llama.llama_supports_gpu_offload())
-
-
-def free_gpu_memory() -> int:
-    """Return the free bytes of all GPUs together; 0 without any."""
-    library = _ggml.libggml
-    library.ggml_backend_dev_count.restype = ctypes.c_size_t
-    library.ggml_backend_dev_get.restype = ctypes.c_void_p
-    llama.llama_backend_init()
-    devices = [
-        ctypes.c_void_p(library.ggml_backend_dev_get(ctypes.c_size_t(number)))
-        for number in range(library.ggml_backend_dev_count())
-    ]
-    free, total, count = ctypes.c_size_t(), ctypes.c_size_t(), 0
-    for device in devices:
-        if library.ggml_backend_dev_type(device) in GPU_KINDS:
-            library.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
-            count += free.value
-    return count
-
-
-def _ban(tokens: Iterable[int], num_vocabulary: int) -> Any:
-    return _bias_sampler([(token, -math.inf) for token in tokens], num_vocabulary)
-
-
-def _bias_sampler(biases: Sequence[tuple[int, float]], num_vocabulary: int) -> Any:
-    array = (llama.llama_logit_bias * len(biases))(
-        *(llama.llama_logit_bias(*bias) for bias in biases)
-    )
-    return llama.llama_sampler_init_logit_bias(num_vocabulary, len(biases), array)

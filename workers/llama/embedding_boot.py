@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from workers.llama.context import supports_offload
 from workers.llama.embedder import Embedder
 from workers.llama.embedding_context import EmbeddingContext, EncoderSettings
 from workers.llama.embedding_fit import BATCH_INPUTS, BATCH_TOKENS, embedding_sizes
 from workers.llama.fit import shortage
 from workers.llama.gguf_header import Header
 from workers.llama.inputs import InputReader
+from workers.llama.library import supports_offload
 from workers.llama.machine import default_threads, free_memory
 from workers.llama.messages import Open, Opened
 from workers.llama.pooling import Pooling

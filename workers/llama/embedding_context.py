@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.llama.context import DecodeFailed, LoadFailed, Log, fresh_log, llama
+from workers.llama.context import DecodeFailed, LoadFailed
 from workers.llama.embedding_fit import EXACT_TOKENS
 from workers.llama.encoder import Tokens
+from workers.llama.library import Log, fresh_log, llama
 from workers.llama.pooling import Pooling
 
 SPECIAL_TOKENS = 8
