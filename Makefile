@@ -15,7 +15,7 @@ up: $(INSTALLED) ## Start broker, gateway and worker on this machine
 	@$(BIN)/mesh up $(ARGS)
 
 test: $(INSTALLED) ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 lint: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff check
