@@ -73,6 +73,19 @@ def test_prompts_are_served_in_order_of_arrival() -> None:
     assert shape(plan) == [(0, 40, 1), (0, 24, 0)]
 
 
+def test_a_step_goes_a_little_beyond_its_size_to_finish_a_prompt() -> None:
+    """A small rest would cost a step of its own; what the step cannot hold stays out."""
+    prompts = [sequence(40), sequence(30), sequence(60)]
+    assert shape(schedule(prompts, 64, most=80)) == [(0, 40, 1), (0, 30, 1)]
+    assert shape(schedule(prompts, 64, most=66)) == [(0, 40, 1), (0, 24, 0)]
+
+
+def test_one_prompt_is_cut_at_a_time() -> None:
+    """What room is left beside a cut one, whose pieces come in groups, is left over."""
+    plan = schedule([sequence(300), sequence(300)], 100, grain=Grain(GROUP, 1000))
+    assert shape(plan) == [(0, 44, 0)]
+
+
 def test_prompts_advance_however_many_streams_run() -> None:
     """Even with a chunk full of decoding sequences one prompt token is computed."""
     plan = schedule([decoding(), decoding(), sequence(10)], 2)

@@ -80,6 +80,8 @@ class LlamaContext:
         capacity = llama.llama_n_batch(self._context)
         self._batch = Batch(llama.llama_batch(), capacity, settings.slots)
         self._pieces: dict[int, bytes] = {}
+        self._views: dict[int, NDArray[np.float32]] = {}
+        """Of the rows of logits by their addresses, which are the same in every step."""
         self._depth = settings.context
         self.num_vocabulary: int = llama.llama_vocab_n_tokens(self._vocabulary)
         self.ends = frozenset(
@@ -173,7 +175,11 @@ class LlamaContext:
     def logits(self, row: int) -> NDArray[np.float32]:
         """Return a row of the last step's logits: a view that is valid until the next step."""
         found = llama.llama_get_logits_ith(self._context, row)
-        return np.ctypeslib.as_array(found, (self.num_vocabulary,))
+        address = ctypes.addressof(found.contents)
+        view = self._views.get(address)
+        if view is None:
+            view = self._views[address] = np.ctypeslib.as_array(found, (self.num_vocabulary,))
+        return view
 
     def examine(self, slot: int, length: int) -> Reuse:
         """Return what can be done with what the cache holds of a sequence of so many tokens."""

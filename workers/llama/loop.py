@@ -89,7 +89,7 @@ class Loop:
         self.cache.compact(self._admission.running)
         running, tokens = self._courtesy.select(self._admission.running, self._clock())
         drafts = self._speculation.draft if self.can_draft else no_drafts
-        plan = schedule(running, tokens, drafts, self._grain)
+        plan = schedule(running, tokens, drafts, self._grain, most=self._max_chunk)
         load = load_of(plan)
         if plan:
             self._compute(plan, load)

@@ -11,6 +11,7 @@ import time
 from workers.llama.boot import CannotServe, boot
 from workers.llama.messages import Cancel, Loading, Open, Refused, Submit
 from workers.llama.pipe import Pipe
+from workers.llama.reports import Reports
 from workers.llama.steps import Steps
 
 REPORT_EVERY = 0.1
@@ -74,12 +75,15 @@ def _first_order(pipe: Pipe) -> Open:
 
 def serve(loop: Steps, pipe: Pipe) -> None:
     """Step while there is work, sleep on the pipe while there is none; ends with ``EOFError``."""
+    reports = Reports(pipe.send)
     while True:
+        if loop.is_idle:
+            reports.flush()
         for message in pipe.receive(wait=loop.is_idle):
             if isinstance(message, Submit | Cancel):
                 loop.handle(message)
         if not loop.is_idle:
-            pipe.send(loop.step())
+            reports.add(loop.step())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable
 from workers.llama.grain import ANY_NUMBER, Grain
 from workers.llama.sequence import Sequence, Work
 
+SPARE = 8
+"""A step may be longer by one part of so many to finish a prompt: a small rest costs a step."""
+
 Drafts = Callable[[Sequence, int], list[int]]
 """Returns tokens that a decoding sequence may go on with, given how many run beside it."""
 
@@ -19,12 +22,15 @@ def schedule(
     chunk: int,
     drafts: Drafts = no_drafts,
     grain: Grain = ANY_NUMBER,
+    *,
+    most: int = 0,
 ) -> list[Work]:
     """Return the work of one step.
 
     Every decoding sequence gets its token, whatever the prompts want; ``chunk`` bounds the step as
     a whole, but at least one prompt token is computed. The first prompt is finished before the
-    next is begun, because two served in turn would both finish late.
+    next is begun, because two served in turn would both finish late. ``most``: tokens that a step
+    can hold; a prompt that ends a little beyond the chunk is finished within these.
     """
     waiting: list[Sequence] = []
     plan: list[Work] = []
@@ -35,23 +41,28 @@ def schedule(
         else:
             waiting.append(sequence)
     if waiting:
-        _fill(plan, waiting, max(1, chunk - len(plan)), grain)
+        spare = max(0, min(chunk // SPARE, most - chunk))
+        _fill(plan, waiting, max(1, chunk - len(plan)), spare, grain)
     elif plan:
         _speculate(plan, drafts, grain)
     return plan
 
 
-def _fill(plan: list[Work], waiting: list[Sequence], room: int, grain: Grain) -> None:
+def _fill(plan: list[Work], waiting: list[Sequence], room: int, spare: int, grain: Grain) -> None:
+    """Add prompts, and the next one only where the last one is finished."""
     for sequence in waiting:
         if room <= 0:
             break
         start, count = sequence.num_computed, sequence.num_pending
-        if count > room:
+        if count > room + spare:
             count = min(count, grain.piece(count, room))
         padding = grain.missing(count, start + count)
         tokens = sequence.tokens[start : start + count]
-        plan.append(Work(sequence, tokens, start, int(count == sequence.num_pending), padding))
+        is_whole = count == sequence.num_pending
+        plan.append(Work(sequence, tokens, start, int(is_whole), padding))
         room -= count + padding
+        if not is_whole:
+            break
 
 
 def _speculate(plan: list[Work], drafts: Drafts, grain: Grain) -> None:

@@ -25,7 +25,7 @@ class LlamaSettings:
     context_cap: int = 4096
     threads: int = 0
     gpu_layers: int = -1
-    chunk: int = 256
+    chunk: int = 512
     step_time: float = 0.25
     nice: int = 5
     room: int | None = None
