@@ -142,15 +142,38 @@ async def test_tokens_are_counted_over_all_gateways(tmp_path: Path) -> None:
         await until(lambda: remaining(doors[1], key, "tokens") >= 100 - used)
 
 
-async def test_an_edge_only_gateway_tells_and_is_not_told(tmp_path: Path) -> None:
-    """Counts leave the edge's account, and nothing but storage comes in."""
-    async with doors_as(tmp_path, Role.EDGE_GATEWAY, Role.GATEWAY) as (store, (edge, app)):
-        key, _ = await new_key(store, edge, app, requests_per_minute=4)
-        await raw(edge, key)
-        await until(lambda: remaining(app, key, "requests") == 3)
-        await raw(app, key)
-        await until(lambda: not app.quotas.untold.meters)
-        assert remaining(edge, key, "requests") == 3
+BOTH_ORDERS = pytest.mark.parametrize(
+    "roles", [(Role.GATEWAY, Role.EDGE_GATEWAY), (Role.EDGE_GATEWAY, Role.GATEWAY)]
+)
+"""An edge-only gateway and one that may use the cloud; the first is asked first."""
+
+
+@BOTH_ORDERS
+async def test_requests_are_counted_over_both_accounts(
+    tmp_path: Path, roles: tuple[Role, ...]
+) -> None:
+    """A key that is used at a normal and an edge-only gateway gets its limit, not twice that."""
+    async with doors_as(tmp_path, *roles) as (store, doors):
+        key, _ = await new_key(store, *doors, requests_per_minute=2)
+        await raw(doors[0], key)
+        await until(lambda: remaining(doors[1], key, "requests") == 1)
+        await raw(doors[1], key)
+        await until(lambda: remaining(doors[0], key, "requests") == 0)
+        outcomes = [await outcome(door, key) for door in doors]
+    assert outcomes == ["rate_limit_exceeded", "rate_limit_exceeded"]
+
+
+@BOTH_ORDERS
+async def test_tokens_are_counted_over_both_accounts(
+    tmp_path: Path, roles: tuple[Role, ...]
+) -> None:
+    """What was set aside at one is missing at the other, and comes back where it was not used."""
+    async with doors_as(tmp_path, *roles) as (store, (first, second)):
+        key, _ = await new_key(store, first, second, tokens_per_minute=20)
+        used = (await raw(first, key, max_tokens=20)).parse().usage.total_tokens
+        await until(lambda: remaining(second, key, "tokens") < 20)
+        await until(lambda: not first.quotas.untold.meters)
+        await until(lambda: remaining(second, key, "tokens") >= 20 - used)
 
 
 async def test_what_cannot_be_told_is_told_later(tmp_path: Path) -> None:
