@@ -1,7 +1,8 @@
 """What the commands that look at the mesh share: listening to it, and showing what they heard."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from cli.bus import bus_settings
 from cli.life import run
 from cli.options import BusOptions, LogOptions, OutputOptions, group
 from mesh.accounts import Role
-from mesh.bus import connect
+from mesh.bus import Bus, connect
 from mesh.fleet import ADVERT_INTERVAL, Fleet
 
 LISTEN = 1.25 * ADVERT_INTERVAL
@@ -52,13 +53,10 @@ def show(
     watch: WatchOptions,
     log: LogOptions,
 ) -> None:
-    """Listen to the mesh for as long as it takes to hear everybody, and print a view of it."""
+    """Print a view of the mesh."""
 
     async def main() -> None:
-        async with connect(bus_settings(bus, state, Role.CLIENT, "mesh-cli")) as connection:
-            fleet = Fleet()
-            await fleet.watch(connection)
-            await anyio.sleep(LISTEN)
+        async with heard(bus, state) as (_, fleet):
             if output.json:
                 _print_json(view.records(fleet))
             elif watch.watch:
@@ -67,6 +65,16 @@ def show(
                 _print_table(view.table(fleet))
 
     run(main, log)
+
+
+@asynccontextmanager
+async def heard(options: BusOptions, state: Path) -> AsyncIterator[tuple[Bus, Fleet]]:
+    """Listen to the mesh for as long as it takes to hear everybody, and go on listening."""
+    async with connect(bus_settings(options, state, Role.CLIENT, "mesh-cli")) as bus:
+        fleet = Fleet()
+        await fleet.watch(bus)
+        await anyio.sleep(LISTEN)
+        yield bus, fleet
 
 
 def _print_json(records: list[Any]) -> None:

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from cli.readiness import Ready
@@ -28,12 +27,7 @@ class Ledger:
         self._write()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         runfile.remove(self._state)
 
     def starting(self, part: Part, text: str) -> None:

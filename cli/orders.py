@@ -10,13 +10,10 @@ import anyio
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from cli.bus import bus_settings
-from cli.directory import LISTEN
+from cli.directory import heard
 from cli.life import run
 from cli.options import BusOptions, LogOptions
 from mesh import subjects
-from mesh.accounts import Role
-from mesh.bus import connect
 from mesh.errors import ModelNotFound, NoCapacity
 from mesh.fleet import Fleet
 from mesh.seats import Seat
@@ -52,10 +49,7 @@ def give(order: Order, bus: BusOptions, state: Path, log: LogOptions) -> None:
     """Send an order and wait until it is carried out; raises ``MeshError`` if it cannot be."""
 
     async def main() -> None:
-        async with connect(bus_settings(bus, state, Role.CLIENT, "mesh-cli")) as connection:
-            fleet = Fleet()
-            await fleet.watch(connection)
-            await anyio.sleep(LISTEN)
+        async with heard(bus, state) as (connection, fleet):
             seats = _seats(fleet, order)
             payload = encode(ModelOrder(model=order.model))
             for seat in seats:

@@ -11,9 +11,10 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from gateway.dashboard.fleet_view import model_total, worker_view
 from mesh.fleet import Fleet
-from mesh.seats import Node, Seat
-from schemas.dashboard import FailureView, ModelTotal, ModelView, Snapshot, WorkerView
+from mesh.seats import Node
+from schemas.dashboard import FailureView, ModelView, Snapshot, WorkerView
 from schemas.fleet import ModelState, Tier
 
 COLOURS = {Tier.EDGE: "cyan", Tier.CLOUD: "yellow"}
@@ -35,17 +36,7 @@ def adverts_only(fleet: Fleet) -> Snapshot:
         version="",
         uptime=0.0,
         workers=tuple(_worker(node) for node in fleet.nodes()),
-        models=tuple(
-            ModelTotal(
-                name=model.name,
-                edge=model.edge,
-                cloud=model.cloud,
-                workers=model.workers,
-                slots=model.slots,
-                free=model.slots_free,
-            )
-            for model in fleet.models()
-        ),
+        models=tuple(map(model_total, fleet.models())),
     )
 
 
@@ -66,31 +57,9 @@ def combined(heard: Snapshot, told: Snapshot) -> Snapshot:
 
 
 def _worker(node: Node) -> WorkerView:
-    models = tuple(_model(seat) for seat in node.seats.values())
-    return WorkerView(
-        name=node.advert.worker,
-        tier=node.advert.tier,
-        draining=node.advert.draining,
-        memory_free=node.advert.memory_free,
-        labels=node.advert.labels,
-        models=models,
-        tokens_per_second=sum(model.decode_rate * (model.slots - model.free) for model in models),
-    )
-
-
-def _model(seat: Seat) -> ModelView:
-    status = seat.status
-    return ModelView(
-        name=status.name,
-        state=status.state,
-        slots=status.slots,
-        free=seat.free,
-        context=status.context,
-        prefill_rate=status.prefill_rate,
-        decode_rate=status.decode_rate,
-        progress=status.progress,
-        detail=status.detail,
-    )
+    worker = worker_view(node, node.seats.values(), 0.0)
+    rate = sum(model.decode_rate * (model.slots - model.free) for model in worker.models)
+    return replace(worker, tokens_per_second=rate)
 
 
 class Screen:

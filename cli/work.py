@@ -14,8 +14,9 @@ from mesh.bus import BusSettings, connect
 from mesh.errors import MeshError
 from mesh.settings import pair
 from schemas.fleet import ModelState, ModelStatus, Tier
-from workers.agent import Agent, AgentSettings
+from workers.agent import Agent
 from workers.engine import Engine
+from workers.settings import AgentSettings
 
 LOOK_EVERY = 0.05
 

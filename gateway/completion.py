@@ -4,8 +4,9 @@ from typing import Any
 
 from msgspec import UNSET
 
+from gateway.calls import CallGatherer, GatheredCall
 from gateway.usage import to_usage
-from schemas.frames import Delta, Done, ToolCallDelta
+from schemas.frames import Delta, Done
 from schemas.inference import FinishReason
 from schemas.openai.chat import (
     AssistantMessage,
@@ -17,21 +18,6 @@ from schemas.openai.chat import (
 )
 
 
-class _Call:
-    """A tool call as its pieces come in."""
-
-    __slots__ = ("arguments", "id", "name")
-
-    def __init__(self, piece: ToolCallDelta, fallback_id: str) -> None:
-        self.id = piece.id or fallback_id
-        self.name = piece.name or ""
-        self.arguments: list[str] = []
-
-    def whole(self) -> CalledTool:
-        function = CalledFunction(name=self.name, arguments="".join(self.arguments))
-        return CalledTool(id=self.id, function=function)
-
-
 class _Gathering:
     """One choice as its deltas come in."""
 
@@ -41,7 +27,7 @@ class _Gathering:
         self.index = index
         self.text: list[str] = []
         self.reasoning: list[str] = []
-        self.calls: dict[int, _Call] = {}
+        self.calls = CallGatherer(lambda number: f"call_{index}_{number}")
         self.logprobs: list[dict[str, Any]] | None = None
         self.finish_reason: FinishReason | None = None
 
@@ -50,21 +36,15 @@ class _Gathering:
         if frame.reasoning:
             self.reasoning.append(frame.reasoning)
         for piece in frame.tool_calls:
-            self._add_call(piece)
+            self.calls.add(piece)
         if frame.logprobs is not None:
             self.logprobs = [*(self.logprobs or ()), *frame.logprobs]
         if frame.finish_reason is not None:
             self.finish_reason = frame.finish_reason
 
-    def _add_call(self, piece: ToolCallDelta) -> None:
-        call = self.calls.get(piece.index)
-        if call is None:
-            call = self.calls[piece.index] = _Call(piece, f"call_{self.index}_{piece.index}")
-        call.arguments.append(piece.arguments)
-
     def whole(self, finish_reason: FinishReason) -> Choice:
         text = "".join(self.text)
-        calls = tuple(call.whole() for _, call in sorted(self.calls.items()))
+        calls = tuple(map(_whole, self.calls))
         return Choice(
             index=self.index,
             message=AssistantMessage(
@@ -99,3 +79,7 @@ class Gatherer:
             choices=tuple(choice.whole(done.finish_reason) for choice in self._choices),
             usage=to_usage(done.usage),
         )
+
+
+def _whole(call: GatheredCall) -> CalledTool:
+    return CalledTool(id=call.id, function=CalledFunction(name=call.name, arguments=call.arguments))

@@ -17,7 +17,8 @@ import msgspec
 from aiohttp import web
 
 from gateway import headers, identity
-from gateway.openapi import OPERATIONS, Operation
+from gateway.openapi import OPERATIONS
+from gateway.operation import Operation
 from schemas.inference import Policy
 
 Json = dict[str, Any]

@@ -4,6 +4,9 @@ A gateway lets requests in by its own count, and tells what it has counted twice
 once when a key has used up a tenth of its minute. The others take that off. So no request waits for
 the bus, and what is let in beyond a limit is what several gateways count within the same moment; it
 is missing afterwards. Told at most once: what is lost on the way is not counted elsewhere.
+
+Edge-only gateways are in an account of their own. What is told in either account the broker passes
+on to the other, under another subject: ids of keys, and numbers.
 """
 
 import secrets
@@ -15,7 +18,6 @@ import structlog
 from anyio.abc import TaskStatus
 
 from gateway.quotas import Quotas
-from gateway.rates import Limits
 from mesh import subjects
 from mesh.bus import Bus
 from mesh.errors import BusUnavailable
@@ -43,7 +45,10 @@ class Gossip:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Tell and listen until cancelled; what is known by then is still told."""
-        subscription = await self._bus.subscribe(subjects.USAGE, self._on_news)
+        heard = [
+            await self._bus.subscribe(subject, self._on_news)
+            for subject in (subjects.USAGE, subjects.USAGE_ELSEWHERE)
+        ]
         task_status.started()
         try:
             while True:
@@ -54,7 +59,8 @@ class Gossip:
         finally:
             self._tell()
             with anyio.CancelScope(shield=True):
-                await subscription.close()
+                for subscription in heard:
+                    await subscription.close()
 
     def _tell(self) -> None:
         """Tell what has been counted; while the bus is away it stays to be told."""
@@ -78,5 +84,4 @@ class Gossip:
         if news.gateway == self._name:
             return
         for use in news.uses:
-            limits = Limits(requests=use.requests_per_minute, tokens=use.tokens_per_minute)
-            self._quotas.meter(use.key, limits).learn(use)
+            self._quotas.learn(use)

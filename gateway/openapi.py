@@ -3,14 +3,22 @@
 Whoever adds a route below ``/v1`` adds an entry to ``OPERATIONS``; a test compares the two.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
 from gateway.batches.endpoint import LARGEST_LIMIT as MOST_BATCHES
 from gateway.files.endpoint import LARGEST_LIMIT as MOST_FILES
-from gateway.responses.pages import LARGEST_LIMIT
+from gateway.operation import (
+    LOOKED_UP,
+    MESSAGED,
+    SETTLED,
+    STORED,
+    SUBMITTED,
+    Operation,
+    Query,
+)
+from gateway.responses.pages import LARGEST_LIMIT as MOST_ITEMS
 from schemas.anthropic import errors as anthropic
 from schemas.anthropic.answer import Event, Message, TokenCount
 from schemas.anthropic.messages import Conversation, MessagesRequest
@@ -18,7 +26,6 @@ from schemas.openai.batches import Batch, BatchList, BatchRequest
 from schemas.openai.chat import ChatCompletion, ChatCompletionChunk, ChatRequest
 from schemas.openai.completions import CompletionRequest, TextCompletion, TextCompletionChunk
 from schemas.openai.embeddings import EmbeddingList, EmbeddingRequest
-from schemas.openai.errors import ErrorEnvelope
 from schemas.openai.files import FileDeleted, FileForm, FileList, FileObject
 from schemas.openai.models import Model, ModelList
 from schemas.openai.rerank import Ranking, RerankRequest
@@ -26,54 +33,16 @@ from schemas.openai.response_events import ResponseEvent
 from schemas.openai.response_object import InputTokens, ItemList, Response, ResponseDeleted
 from schemas.openai.responses import ResponsesRequest
 
-LOOKED_UP: Final = (400, 401, 403, 404, 500)
-"""How a request can fail that the gateway answers from what it knows."""
-COMPUTED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504)
-"""How a request can fail that is read from a body and computed by a worker."""
-STORED: Final = (400, 401, 403, 404, 500, 503)
-"""How a request can fail for what is kept at the broker."""
-SUBMITTED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 503)
-"""How a request can fail whose body is kept at the broker."""
-SETTLED: Final = (*STORED, 409)
-"""How a request can fail that changes what is kept."""
-MESSAGED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 504, 529)
-"""The same with Anthropic's statuses."""
+ORDER: Final = Query(name="order", kind=Literal["asc", "desc"], about="Oldest or newest first.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Query:
-    """A parameter after the question mark; ``kind`` is its type, with its bounds."""
-
-    name: str
-    kind: Any
-    about: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """One method on one path.
-
-    path: as OpenAPI writes it; what is in braces is a text parameter. answer: the body of a
-    success, ``None`` where that is the bytes of a file. request: the body that is posted, form: the
-    same as a form with a file. example: such a body, as JSON. event: what the
-    ``data`` of each event holds, where a request can ask for a stream; last: the text instead of
-    it in the event that ends a success. errors: the body of every failure, in a stream, too.
-    failures: their statuses. query: parameters of the query string.
-    """
-
-    method: Literal["get", "post", "delete"]
-    path: str
-    tag: str
-    summary: str
-    answer: Any
-    request: Any = None
-    form: Any = None
-    example: bytes | None = None
-    event: Any = None
-    last: str | None = None
-    errors: Any = ErrorEnvelope
-    failures: tuple[int, ...] = COMPUTED
-    query: tuple[Query, ...] = ()
+def _page(one: str, several: str, most: int) -> tuple[Query, Query]:
+    """Return the parameters that choose a page of a list."""
+    limit = Annotated[int, Meta(ge=1, le=most)]
+    return (
+        Query(name="limit", kind=limit, about=f"{several} at most."),
+        Query(name="after", kind=str, about=f"The id of the {one} before the first."),
+    )
 
 
 OPERATIONS: Final = (
@@ -150,15 +119,7 @@ OPERATIONS: Final = (
         summary="List what a response was given",
         answer=ItemList,
         failures=STORED,
-        query=(
-            Query(name="order", kind=Literal["asc", "desc"], about="Oldest or newest first."),
-            Query(
-                name="limit",
-                kind=Annotated[int, Meta(ge=1, le=LARGEST_LIMIT)],
-                about="Items at most.",
-            ),
-            Query(name="after", kind=str, about="The id of the item before the first."),
-        ),
+        query=(ORDER, *_page("item", "Items", MOST_ITEMS)),
     ),
     Operation(
         method="post",
@@ -229,11 +190,8 @@ OPERATIONS: Final = (
         answer=FileList,
         failures=STORED,
         query=(
-            Query(name="order", kind=Literal["asc", "desc"], about="Oldest or newest first."),
-            Query(
-                name="limit", kind=Annotated[int, Meta(ge=1, le=MOST_FILES)], about="Files at most."
-            ),
-            Query(name="after", kind=str, about="The id of the file before the first."),
+            ORDER,
+            *_page("file", "Files", MOST_FILES),
             Query(name="purpose", kind=str, about="Only files with this purpose."),
         ),
     ),
@@ -281,14 +239,7 @@ OPERATIONS: Final = (
         summary="List batches, the newest first",
         answer=BatchList,
         failures=STORED,
-        query=(
-            Query(
-                name="limit",
-                kind=Annotated[int, Meta(ge=1, le=MOST_BATCHES)],
-                about="Batches at most.",
-            ),
-            Query(name="after", kind=str, about="The id of the batch before the first."),
-        ),
+        query=_page("batch", "Batches", MOST_BATCHES),
     ),
     Operation(
         method="get",

@@ -29,6 +29,7 @@ from mesh.errors import (
 from mesh.fleet import Fleet
 from schemas.fleet import Tariff, Tier
 from schemas.inference import InferRequest, Policy, Task, Usage
+from schemas.keys import KeyUse
 
 METER: Final = web.RequestKey("meter", Meter)
 """Where a request of a limited key keeps its meter; its answer tells how much is left."""
@@ -107,6 +108,16 @@ class Quotas:
         if meter is None or meter.limits != limits:
             meter = self._meters[key] = Meter(key, limits, self._clock, self.untold)
         return meter
+
+    def learn(self, use: KeyUse) -> None:
+        """Take off what a key has used at another gateway.
+
+        Its limits as told there count only while nobody has used it here: what others say takes
+        away from what a key may do, and never gives it a new minute.
+        """
+        told = Limits(requests=use.requests_per_minute, tokens=use.tokens_per_minute)
+        meter = self._meters.get(use.key) or self.meter(use.key, told)
+        meter.learn(use)
 
     @asynccontextmanager
     async def stay(

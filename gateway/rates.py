@@ -46,6 +46,10 @@ class Allowance:
         """Return how much is there."""
         return max(0, math.floor(self._refilled(now)))
 
+    def missing(self, now: float) -> int:
+        """Return how much has been used and has not come back."""
+        return math.ceil(self.limit - self._refilled(now))
+
     def reset(self, now: float) -> float:
         """Return seconds until all of it is there again."""
         return (self.limit - self._refilled(now)) * MINUTE / self.limit
@@ -108,11 +112,17 @@ class Meter:
 
     @property
     def use(self) -> KeyUse:
-        """What was used here and not told yet."""
+        """What was used here and not told yet, as far as it has not come back.
+
+        A key may use many minutes' worth while the broker is away. The buckets of the others are
+        full by then, and no fuller for what came back here: all of it would empty them for as long.
+        """
+        now = self._clock()
+        requests, tokens = self._requests, self._tokens
         return KeyUse(
             key=self._key,
-            requests=self._used_requests,
-            tokens=self._used_tokens,
+            requests=0 if requests is None else min(self._used_requests, requests.missing(now)),
+            tokens=0 if tokens is None else min(self._used_tokens, tokens.missing(now)),
             requests_per_minute=self.limits.requests,
             tokens_per_minute=self.limits.tokens,
         )

@@ -172,6 +172,7 @@ def _gateway(account: Account) -> Grant:
             subjects.CANCEL,
             subjects.ALL_JOB_EVENTS,
             subjects.USAGE,
+            subjects.USAGE_ELSEWHERE,
         ),
         responds=True,
     )

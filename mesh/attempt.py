@@ -6,7 +6,6 @@ so a frozen worker that thaws cannot disturb the attempt that replaced it (fenci
 
 import asyncio
 from collections import deque
-from types import TracebackType
 from typing import Self
 
 from mesh import subjects
@@ -165,12 +164,7 @@ class Attempt:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _cancel(self) -> None:

@@ -1,10 +1,15 @@
-"""Questions on the bus: with one answer, and with many."""
+"""Questions on the bus, with one answer and with many, and the answers to those of others."""
 
 import asyncio
 from collections.abc import Callable
 
-from mesh.errors import DeadlineExceeded
+import structlog
+
+from mesh.errors import BusError, DeadlineExceeded
 from mesh.inbox import Delivery, Headers, Switchboard, raise_for_status
+from schemas.wire import Message, encode
+
+log = structlog.get_logger("mesh.exchange")
 
 
 async def ask(
@@ -34,6 +39,14 @@ async def ask_for_many(
 ) -> list[Delivery]:
     """Send a request and return its replies up to the last (raises as ``ask``)."""
     return await _exchange(bus, subject, payload, is_last, timeout, None)
+
+
+def send_answer(bus: Switchboard, reply: str, message: Message) -> None:
+    """Send an answer; one that cannot be sent is as good as lost on the way."""
+    try:
+        bus.post(reply, encode(message))
+    except BusError as error:
+        log.info("reply.unsent", reason=error.message)
 
 
 async def _exchange(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from types import TracebackType
 from typing import Protocol, Self
 
 import msgspec
@@ -76,12 +75,7 @@ class Inbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

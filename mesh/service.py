@@ -18,14 +18,15 @@ from msgspec.structs import replace
 from mesh import subjects
 from mesh.answer import Answer, Output
 from mesh.bus import Bus
-from mesh.errors import BusError, Cancelled, InternalError, InvalidRequest, MeshError, QueueFull
+from mesh.errors import Cancelled, InternalError, InvalidRequest, MeshError, QueueFull
+from mesh.exchange import send_answer
 from mesh.failed import failed
 from mesh.inbox import Delivery
 from mesh.router import Router
 from mesh.trace import TraceContext
 from schemas.frames import Done
 from schemas.inference import CancelRequest, InferRequest, Policy
-from schemas.wire import UNREADABLE, Message, decoder, encode
+from schemas.wire import UNREADABLE, Message, decoder
 
 log = structlog.get_logger("mesh.service")
 
@@ -103,7 +104,7 @@ class InferService:
         try:
             request = self._admit(delivery.payload)
         except MeshError as error:
-            self._post(delivery.reply, failed(error))
+            send_answer(self._bus, delivery.reply, failed(error))
             return
         assert self._tasks is not None, "requests arrive only while running"  # noqa: S101
         # Known from here on: an equal id or a cancel may be the very next message.
@@ -131,25 +132,25 @@ class InferService:
                     record.answer = answer
                     if request.stream:
                         async for frame in answer:
-                            self._post(reply, _renumbered(frame, seq))
+                            send_answer(self._bus, reply, _renumbered(frame, seq))
                             seq += 1
                     else:
-                        self._post(reply, await answer.completion())
+                        send_answer(self._bus, reply, await answer.completion())
             except MeshError as error:
                 record.failed(error)
-                self._post(reply, failed(error, seq))
+                send_answer(self._bus, reply, failed(error, seq))
             except Exception as error:
                 record.failed(error)
                 # One request must not end the service for all others.
                 trace_id = record.trace.trace_id
                 log.exception("request.crashed", request_id=request.id, trace_id=trace_id)
-                self._post(reply, failed(InternalError(), seq))
+                send_answer(self._bus, reply, failed(InternalError(), seq))
             finally:
                 # A cancel made room already, and an equal id may be running again.
                 if self._running.get(request.id) is scope:
                     del self._running[request.id]
         if scope.cancelled_caught:
-            self._post(reply, failed(Cancelled(), seq))
+            send_answer(self._bus, reply, failed(Cancelled(), seq))
 
     def _on_cancel(self, delivery: Delivery) -> None:
         try:
@@ -159,12 +160,6 @@ class InferService:
             return
         if scope is not None:
             scope.cancel()
-
-    def _post(self, reply: str, message: Message) -> None:
-        try:
-            self._bus.post(reply, encode(message))
-        except BusError as error:
-            log.info("reply.unsent", reason=error.message)
 
 
 def _renumbered(frame: Output, seq: int) -> Message:

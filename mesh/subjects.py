@@ -15,7 +15,9 @@ PREFIX = "mesh.v1"
 INFER = f"{PREFIX}.infer"
 CANCEL = f"{PREFIX}.cancel"
 USAGE = f"{PREFIX}.usage"
-"""Where gateways tell each other what the API keys with limits have used."""
+"""Where gateways tell those of their account what the API keys with limits have used."""
+USAGE_ELSEWHERE = f"{USAGE}.*"
+"""Where they hear it from those of another account."""
 ROUTERS = "routers"
 """Queue group of everyone who answers ``INFER``."""
 
@@ -60,6 +62,15 @@ def roll_call(tier: Tier) -> str:
     No worker can have this name: an equals sign is encoded in every name.
     """
     return f"{PREFIX}.{tier}.work.=all.advertise"
+
+
+def usage_from(account: str) -> str:
+    """Return where the broker passes on what is told on ``USAGE`` in another account.
+
+    A subject of its own on which nobody may publish: nothing is passed on from there, so nothing
+    goes round in a circle, and nobody can claim to be from elsewhere.
+    """
+    return f"{USAGE}.{account.lower()}"
 
 
 def is_reserved(subject: str) -> bool:

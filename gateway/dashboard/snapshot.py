@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import Final
 
+from gateway.dashboard.fleet_view import model_total, worker_view
 from gateway.dashboard.rates import Rates
 from gateway.dashboard.view import View
 from gateway.reach import Reach
 from gateway.tally import Tally
 from mesh.clock import Clock, monotonic
-from mesh.fleet import Fleet, ModelSummary
+from mesh.fleet import Fleet
 from mesh.router import Router
-from mesh.seats import Node, Seat
+from mesh.seats import Node
 from mesh.settings import APP
-from schemas.dashboard import ModelTotal, ModelView, Snapshot, WorkerView
+from schemas.dashboard import ModelTotal, Snapshot, WorkerView
 from schemas.fleet import Tier
 
 MAX_WORKERS: Final = 100
@@ -68,47 +69,13 @@ class Photographer:
     def _models(self, reach: Reach) -> Iterator[ModelTotal]:
         for model in self._fleet.models():
             if reach.covers_any(model):
-                yield self._model(model)
-
-    def _model(self, model: ModelSummary) -> ModelTotal:
-        return ModelTotal(
-            name=model.name,
-            edge=model.edge,
-            cloud=model.cloud,
-            workers=model.workers,
-            slots=model.slots,
-            free=model.slots_free,
-            waiting=self._router.waiting(model.name),
-        )
+                yield model_total(model, self._router.waiting(model.name))
 
 
 def _workers(nodes: list[Node], rates: Mapping[Key, float], reach: Reach) -> Iterator[WorkerView]:
     for node in nodes:
-        advert, tier = node.advert, node.key[0]
+        tier = node.key[0]
         seats = [seat for seat in node.seats.values() if reach.covers(tier, seat.status.name)]
         if tier not in reach.tiers or (node.seats and not seats):
             continue
-        yield WorkerView(
-            name=advert.worker,
-            tier=advert.tier,
-            draining=advert.draining,
-            memory_free=advert.memory_free,
-            tokens_per_second=round(rates[node.key], 1),
-            labels=advert.labels,
-            models=tuple(_model(seat) for seat in seats),
-        )
-
-
-def _model(seat: Seat) -> ModelView:
-    status = seat.status
-    return ModelView(
-        name=status.name,
-        state=status.state,
-        slots=status.slots,
-        free=seat.free,
-        context=status.context,
-        prefill_rate=status.prefill_rate,
-        decode_rate=status.decode_rate,
-        progress=status.progress,
-        detail=status.detail,
-    )
+        yield worker_view(node, seats, round(rates[node.key], 1))

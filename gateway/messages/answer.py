@@ -4,23 +4,13 @@ from typing import Any
 
 import msgspec
 
+from gateway.calls import CallGatherer
 from gateway.messages.ending import end_of, to_usage
 from mesh.errors import UpstreamMalformed
 from schemas.anthropic.answer import Block, Message, TextBlock, ThinkingBlock, ToolUseBlock, Usage
-from schemas.frames import Delta, Done, ToolCallDelta
+from schemas.frames import Delta, Done
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-class _Call:
-    """A tool call as its pieces come in."""
-
-    __slots__ = ("arguments", "id", "name")
-
-    def __init__(self, piece: ToolCallDelta, fallback_id: str) -> None:
-        self.id = piece.id or fallback_id
-        self.name = piece.name or ""
-        self.arguments: list[str] = []
 
 
 def call_id(message_id: str, index: int) -> str:
@@ -36,7 +26,7 @@ class MessageGatherer:
         self._id, self._model, self._thinking = message_id, model, thinking
         self._texts: list[str] = []
         self._thoughts: list[str] = []
-        self._calls: dict[int, _Call] = {}
+        self._calls = CallGatherer(lambda index: call_id(message_id, index))
 
     def add(self, frame: Delta) -> None:
         """Take in a delta."""
@@ -44,10 +34,7 @@ class MessageGatherer:
         if frame.reasoning and self._thinking:
             self._thoughts.append(frame.reasoning)
         for piece in frame.tool_calls:
-            call = self._calls.get(piece.index)
-            if call is None:
-                call = self._calls[piece.index] = _Call(piece, call_id(self._id, piece.index))
-            call.arguments.append(piece.arguments)
+            self._calls.add(piece)
 
     def complete(self, done: Done) -> Message:
         """Return the message; raises ``UpstreamMalformed`` for a call that cannot be read."""
@@ -67,9 +54,9 @@ class MessageGatherer:
             blocks.append(ThinkingBlock(thinking=thought))
         if text := "".join(self._texts):
             blocks.append(TextBlock(text=text))
-        for _, call in sorted(self._calls.items()):
+        for call in self._calls:
             try:
-                given = _decode("".join(call.arguments) or "{}")
+                given = _decode(call.arguments or "{}")
             except msgspec.DecodeError:
                 if is_cut:
                     continue  # no client could do anything with half a call

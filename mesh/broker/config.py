@@ -91,15 +91,18 @@ def _account(
     }
     match account:
         case Account.EDGE:
-            exports = [*_exports(account, settings), *_JOB_EXPORTS, _USAGE_EXPORT]
-            content |= {"jetstream": "enabled", "exports": exports}
-            content |= {"imports": [*_storage_imports(), *_ROOM_IMPORTS]}
+            usage = _usage_export(to=Account.APP)
+            exports = [*_exports(account, settings), *_JOB_EXPORTS, usage]
+            imports = [_usage_import(Account.APP), *_storage_imports(), *_ROOM_IMPORTS]
+            content |= {"jetstream": "enabled", "exports": exports, "imports": imports}
         case Account.CLOUD:
             content |= {"exports": _exports(account, settings)}
         case Account.APP:
             tiers = [item for source in EXPORTED for item in _imports(source)]
-            imports = [*tiers, *_JOB_IMPORTS, _USAGE_IMPORT, *_storage_imports(), *_ROOM_IMPORTS]
+            usage = _usage_import(Account.EDGE)
+            imports = [*tiers, *_JOB_IMPORTS, usage, *_storage_imports(), *_ROOM_IMPORTS]
             content |= {"jetstream": "enabled", "imports": imports}
+            content |= {"exports": [_usage_export(to=Account.EDGE)]}
         case Account.STORE:
             content |= {"jetstream": "enabled", "exports": [*_storage_exports(), *_ROOM_EXPORTS]}
         case Account.SYS:
@@ -147,9 +150,18 @@ _JOB_IMPORTS = (
 )
 
 
-# One way only: nothing but storage gets into the edge's account.
-_USAGE_EXPORT = {"stream": subjects.USAGE, "accounts": [Account.APP]}
-_USAGE_IMPORT = {"stream": {"account": Account.EDGE, "subject": subjects.USAGE}}
+def _usage_export(to: Account) -> dict[str, Any]:
+    """Return the one subject that crosses both ways: on it, gateways tell counts of keys.
+
+    A stream, so that no answer crosses: the reply subject of a message that was passed on is one of
+    the hearer's own account, wherever it led in the teller's.
+    """
+    return {"stream": subjects.USAGE, "accounts": [to]}
+
+
+def _usage_import(source: Account) -> dict[str, Any]:
+    told = {"account": source, "subject": subjects.USAGE}
+    return {"stream": told, "to": subjects.usage_from(source)}
 
 
 _ROOMS = {

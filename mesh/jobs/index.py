@@ -7,13 +7,9 @@ when another runner gets that message.
 
 import math
 
-import msgspec
-
 from mesh import jetstream, subjects
 from mesh.bus import Bus
-from mesh.errors import BusUnavailable, DeadlineExceeded, NoResponders, StoreError
-from mesh.exchange import ask_for_many
-from mesh.inbox import Delivery, Headers
+from mesh.depot import Depot, number
 from mesh.jetstream import DirectGet
 from mesh.storage import Store
 from schemas.jobs import JobListQuery, JobPage, JobRecord, JobRow, JobState
@@ -30,9 +26,9 @@ class JobIndex:
     """Rows in the bucket ``Store.JOB_INDEX``."""
 
     def __init__(self, bus: Bus, timeout: float = 5.0) -> None:
-        self._bus, self._timeout = bus, timeout
-        self._bucket = Store.JOB_INDEX
-        self._direct = subjects.stream_api("DIRECT.GET", subjects.bucket_stream(self._bucket))
+        self._bus, self._bucket = bus, Store.JOB_INDEX
+        stream = subjects.bucket_stream(self._bucket)
+        self._depot = Depot(bus, stream, "the index of jobs", timeout)
 
     def enter(self, record: JobRecord, ttl: float | None = None) -> None:
         """Write the row of a job; ``ttl``: seconds until it goes (raises as ``Bus.post``)."""
@@ -45,31 +41,21 @@ class JobIndex:
         self._bus.post(self._subject(record, from_shelf), b"", "", headers)
 
     async def page(self, query: JobListQuery) -> JobPage:
-        """Return a tenant's rows in the order of their last change; raises ``StoreError``."""
+        """Return a tenant's rows in the order of their last change; raises as ``Depot``."""
         state = "*" if query.state is None else shelf(query.state)
         wanted = subjects.job_rows(self._bucket, query.tenant, state)
         limit = max(1, min(query.limit, LONGEST_PAGE))
         start, found, pending = query.after or 1, list[JobRow](), 1
         while pending and len(found) < limit:
             ask = DirectGet(seq=start, next_by_subj=wanted, batch=limit - len(found))
-            *entries, end = await self._fetch(msgspec.json.encode(ask))
+            *entries, end = await self._depot.page(ask)
             found += [_rows.decode(entry.payload) for entry in entries if entry.payload]
-            pending = _number(end.headers, jetstream.NUM_PENDING) if entries else 0
-            start = _number(entries[-1].headers, jetstream.SEQUENCE) + 1 if entries else start
+            pending = number(end.headers, jetstream.NUM_PENDING) if entries else 0
+            start = number(entries[-1].headers, jetstream.SEQUENCE) + 1 if entries else start
         return JobPage(jobs=tuple(found), after=start if pending else 0)
 
     def _subject(self, record: JobRecord, where: str) -> str:
         return subjects.job_row(self._bucket, record.tenant, where, record.id)
-
-    async def _fetch(self, query: bytes) -> list[Delivery]:
-        try:
-            return await ask_for_many(
-                self._bus, self._direct, query, is_last=_is_end, timeout=self._timeout
-            )
-        except DeadlineExceeded as error:
-            raise BusUnavailable(f"the index of jobs: {error.message}") from None
-        except NoResponders:
-            raise StoreError("the index of jobs does not exist at this broker") from None
 
 
 def shelf(state: JobState) -> str:
@@ -89,14 +75,3 @@ def row(record: JobRecord) -> JobRow:
         ended_ms=record.ended_ms,
         code=record.error.code if record.error else None,
     )
-
-
-def _is_end(delivery: Delivery) -> bool:
-    return jetstream.STATUS in (delivery.headers or {})
-
-
-def _number(headers: Headers | None, name: str) -> int:
-    try:
-        return int((headers or {})[name])
-    except (KeyError, ValueError):
-        raise StoreError(f"the broker's answer has no {name}") from None

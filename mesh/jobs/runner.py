@@ -25,14 +25,15 @@ from mesh.jobs.desk import Desk, Storage, lane_of
 from mesh.jobs.destination import Destination
 from mesh.jobs.door import no_webhooks
 from mesh.jobs.execution import Bench, Execution
-from mesh.jobs.fairness import Lane, Turns
+from mesh.jobs.fairness import Lane
 from mesh.jobs.index import JobIndex
+from mesh.jobs.lanes import Lanes
 from mesh.jobs.room import Room
 from mesh.jobs.settings import JobSettings
 from mesh.jobs.slots import idle, standing_of
 from mesh.jobs.store import JobStore
 from mesh.jobs.streams import Work, WorkStream, parse_lane
-from mesh.jobs.unsettled import leaving
+from mesh.jobs.underway import UnderWay
 from mesh.jobs.webhooks.courier import courier_of
 from mesh.jobs.webhooks.sender import Sender
 from mesh.router import Router
@@ -44,17 +45,11 @@ log = structlog.get_logger("mesh.jobs")
 
 LOOK_EVERY = 1.0
 """Seconds between looks at what lies in the stream: news of it may be missed."""
-KEEPS_PER_LEASE = 3
 CHECK_EVERY = 1.0
 """Seconds between looks at whether jobs under way are still wanted."""
 LONGEST_BATCH = 16
 """Jobs pulled at a time, so that tenants take turns."""
 MOST_EXPIRED = 256
-REST = 1.0
-"""Seconds that a lane is left alone of which nothing may run now."""
-NEWS_AHEAD = 0.02
-"""Seconds by which the news of a message may be ahead of its being stored."""
-SHORT_REST = 0.002
 
 
 class Runner:
@@ -73,7 +68,7 @@ class Runner:
         """Without a ``sender`` jobs with webhooks are refused."""
         settings = settings or JobSettings()
         self.side, self._bus, self._fleet = side, bus, fleet
-        self._settings, self._clock = settings, clock
+        self._settings = settings
         self._stream = WorkStream(bus, side, settings)
         self._storage = Storage(
             bus=bus,
@@ -107,25 +102,22 @@ class Runner:
             choose=self._choose,
             clock=clock,
         )
-        self._turns = Turns()
-        self._resting: dict[Lane, float] = {}
+        self._lanes = Lanes(clock, self._rouse_in)
         self._total = 0
-        self._executions: set[Execution] = set()
+        self._under_way = UnderWay[Execution](self._stream, settings.lease, "job")
         self._promised: Counter[str] = Counter()
         """Jobs by model that were pulled and are not dispatched yet: their slots look idle."""
-        self._left: list[Work] = []
-        self._heard: dict[Lane, float] = {}
         self._draining = False
         self.neighbour: Runner | None = None
         """The runner of the other side, if it lives in this process."""
-        self._wake, self._settled = anyio.Event(), anyio.Event()
+        self._wake = anyio.Event()
         self._tasks: TaskGroup | None = None
         fleet.on_change(self._on_room)
 
     @property
     def executing(self) -> int:
         """How many jobs are pulled and not settled."""
-        return len(self._executions)
+        return len(self._under_way)
 
     def queued(self, side: JobSide) -> int:
         """Return how many messages lie in a work stream, as far as this runner may know."""
@@ -143,35 +135,25 @@ class Runner:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
                 tasks.start_soon(self._keep_looking)
-                tasks.start_soon(self._keep_leases)
+                tasks.start_soon(self._under_way.keep)
                 tasks.start_soon(self._keep_checking)
                 if self._courier is not None:
                     await tasks.start(self._courier.run)
                 task_status.started()
                 await self._serve()
         finally:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        """Let others have at once what was under way."""
-        try:
-            for work in self._left:
-                self._stream.give_back(work)
-        except MeshError as error:
-            log.info("jobs.not_handed_over", code=str(error.code))
+            self._under_way.hand_over()
 
     async def drain(self) -> None:
         """Pull nothing more and wait for what is under way."""
         self._draining = True
-        while self._executions:
-            self._settled = anyio.Event()
-            await self._settled.wait()
+        await self._under_way.settled()
         if self._courier is not None:
             await self._courier.drain()
 
     async def _serve(self) -> None:
         while True:
-            lane = None if self._is_full() else self._turns.next(self._can_run)
+            lane = None if self._is_full() else self._lanes.next(self._has_room)
             if lane is None:
                 self._wake = anyio.Event()
                 await self._wake.wait()
@@ -183,52 +165,40 @@ class Runner:
                 await anyio.sleep(LOOK_EVERY)
 
     def _is_full(self) -> bool:
-        return self._draining or len(self._executions) >= self._settings.concurrency
+        return self._draining or len(self._under_way) >= self._settings.concurrency
 
     async def _pull(self, lane: Lane) -> None:
         """Pull a lane's share of the idle slots, and start what comes."""
         batch = self._share(lane)
         found = await self._stream.pull(lane, batch)
         if len(found) < batch:
-            self._leave(lane)
+            self._lanes.ran_short(lane)
         for work in found:
             self._start(work, lane.model)
 
-    def _leave(self, lane: Lane) -> None:
-        """Take a lane for empty, unless the news of a job may have come before the job."""
-        now = self._clock()
-        if now - self._heard.get(lane, 0.0) > NEWS_AHEAD:
-            self._turns.remove(lane)
-        else:
-            self._rest(lane)
-
     def _share(self, lane: Lane) -> int:
-        room = self._settings.concurrency - len(self._executions)
-        return max(1, min(self._room(lane.model), room, LONGEST_BATCH) // max(1, len(self._turns)))
+        room = self._settings.concurrency - len(self._under_way)
+        return max(1, min(self._room(lane.model), room, LONGEST_BATCH) // max(1, len(self._lanes)))
 
     def _start(self, work: Work, model: str) -> None:
         assert self._tasks is not None, "jobs are pulled only while running"  # noqa: S101
         execution = Execution(self._bench, work, functools.partial(self._fulfil, model))
-        self._executions.add(execution)
+        self._under_way.add(execution)
         self._promised[model] += 1
         self._tasks.start_soon(self._execute, execution)
 
     async def _execute(self, execution: Execution) -> None:
         try:
-            with leaving(execution.work, self._left, "job"):
+            with self._under_way.carrying(execution):
                 await execution.run()
         finally:
-            self._executions.discard(execution)
             execution.dispatch()
-            self._settled.set()
             self._rouse()
 
     def _fulfil(self, model: str) -> None:
         self._promised[model] -= 1
 
-    def _can_run(self, lane: Lane) -> bool:
-        if self._resting.get(lane, 0.0) > self._clock():
-            return False
+    def _has_room(self, lane: Lane) -> bool:
         return self._room(lane.model) > 0
 
     def _room(self, model: str) -> int:
@@ -244,7 +214,7 @@ class Runner:
             standing, patience=self._settings.patience, hurry=self._settings.hurry
         )
         if chosen is None:
-            self._resting[lane_of(record)] = self._clock() + REST
+            self._lanes.rest(lane_of(record))
         return chosen
 
     async def _keep_looking(self) -> None:
@@ -261,11 +231,7 @@ class Runner:
         backlog = await self._stream.backlog()
         self._storage.clock.learn(backlog.now_ms)
         self._total = backlog.total
-        now = self._clock()
-        self._resting = {lane: until for lane, until in self._resting.items() if until > now}
-        self._heard = {lane: at for lane, at in self._heard.items() if now - at <= NEWS_AHEAD}
-        for lane in backlog.lanes:
-            self._turns.add(lane)
+        self._lanes.see(backlog.lanes)
         if self._courier is not None:
             self._courier.learn(backlog.told)
         self._rouse()
@@ -275,21 +241,11 @@ class Runner:
         for work in await self._stream.pull_expired(MOST_EXPIRED):
             await Execution(self._bench, work, lambda: None).expire()
 
-    async def _keep_leases(self) -> None:
-        """Tell the broker of everything that is under way."""
-        while True:
-            await anyio.sleep(self._settings.lease / KEEPS_PER_LEASE)
-            try:
-                for execution in self._executions:
-                    self._stream.keep(execution.work)
-            except MeshError as error:
-                log.info("jobs.leases_unkept", code=str(error.code))
-
     async def _keep_checking(self) -> None:
         while True:
             await anyio.sleep(CHECK_EVERY)
             try:
-                for execution in tuple(self._executions):
+                for execution in self._under_way:
                     await execution.check()
             except MeshError as error:
                 log.info("jobs.unchecked", code=str(error.code))
@@ -298,17 +254,13 @@ class Runner:
         lane = parse_lane(delivery.subject)
         if lane is not None:
             self._total += 1
-            self._heard[lane] = self._clock()
-            if lane not in self._turns:
-                self._turns.add(lane)
-                self._rest(lane)
+            self._lanes.hear(lane)
 
     def _on_stored(self, side: JobSide, lane: Lane) -> None:
         """Hear that a job of this runner's own desk is there, all of it."""
         if side is not self.side:
             return
-        self._resting.pop(lane, None)
-        self._turns.add(lane)
+        self._lanes.stored(lane)
         self._rouse()
 
     def _on_announced(self, side: JobSide, tenant: str) -> None:
@@ -316,10 +268,8 @@ class Runner:
         if self._courier is not None and side is self.side:
             self._courier.learn((tenant,))
 
-    def _rest(self, lane: Lane) -> None:
-        """Leave a lane alone until what was announced is there."""
-        self._resting[lane] = self._clock() + SHORT_REST
-        asyncio.get_running_loop().call_later(SHORT_REST, self._rouse)
+    def _rouse_in(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._rouse)
 
     def _on_room(self, _model: str) -> None:
         self._rouse()

@@ -12,13 +12,14 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from mesh import subjects
 from mesh.bus import Bus
-from mesh.errors import BusError, InternalError, InvalidRequest, MeshError, QueueFull
+from mesh.errors import InternalError, InvalidRequest, MeshError, QueueFull
+from mesh.exchange import send_answer
 from mesh.failed import failed
 from mesh.inbox import Delivery
 from mesh.jobs.desk import Desk
 from mesh.subjects import JobOp
 from schemas.jobs import JobListQuery, JobQuery, Submit
-from schemas.wire import UNREADABLE, Message, decoder, encode
+from schemas.wire import UNREADABLE, Message, decoder
 
 log = structlog.get_logger("mesh.jobs")
 
@@ -61,7 +62,7 @@ class JobService:
             return
         if self._asked >= MAX_ASKED:
             error = QueueFull("this runner answers too many questions; retry", retry_after=1.0)
-            self._post(delivery.reply, failed(error))
+            send_answer(self._bus, delivery.reply, failed(error))
             return
         self._asked += 1
         self._tasks.start_soon(self._answer, delivery)
@@ -78,13 +79,7 @@ class JobService:
             answer = failed(InternalError())
         finally:
             self._asked -= 1
-        self._post(delivery.reply, answer)
-
-    def _post(self, reply: str, answer: Message) -> None:
-        try:
-            self._bus.post(reply, encode(answer))
-        except BusError as error:
-            log.info("reply.unsent", reason=error.message)
+        send_answer(self._bus, delivery.reply, answer)
 
 
 def _read(form: Any, body: bytes) -> Any:

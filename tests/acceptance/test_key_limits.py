@@ -1,59 +1,25 @@
-"""A key's limits on real gateways: requests and tokens per minute, and the cloud budget per day."""
+"""A key's requests and tokens per minute, on real gateways in both accounts."""
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import openai
 import pytest
 
 from gateway.gossip import Gossip
-from gateway.pricing import NANO
 from gateway.quotas import Quotas
 from gateway.rates import Limits
 from mesh.accounts import Role
 from mesh.background import background
-from mesh.broker import Broker
-from mesh.buckets import Bucket
 from mesh.fleet import Fleet
-from mesh.keys import SPENDING, KeyStore
-from schemas.fleet import Tariff, Tier
-from schemas.keys import Spent
-from schemas.wire import decoder
-from tests.support.faulty_upstream import FaultyUpstream, faulty_upstream
-from tests.support.keys import Door, door_of, key_store, made
-from tests.support.mesh import agent_of, broker_in, bus_of, scripted_worker
-from tests.support.upstream import engine_on
-from tests.support.wait import until, until_async
+from mesh.keys import KeyStore
+from tests.support.keys import MESSAGES, Door, door_of, key_store, known, outcome, raw
+from tests.support.mesh import broker_in, bus_of, scripted_worker
+from tests.support.wait import until
 from workers.scripted import ScriptedSettings
-
-TARIFF = Tariff(usd_per_million_in=1.0, usd_per_million_out=10.0, max_output=100)
-CALL = 11 * 1.0e-6 + 5 * 10.0e-6
-"""What the upstream's answer costs, by the tokens it tells."""
-MESSAGES: Any = [{"role": "user", "content": "count"}]
-
-Response = Any
-
-
-async def raw(door: Door, key: str, **fields: Any) -> Response:
-    """Ask and return the HTTP answer; raises what the client raises."""
-    client = await door.client(key)
-    body = {"model": "spark", "messages": MESSAGES, "max_tokens": 5} | fields
-    return await client.chat.completions.with_raw_response.create(**body)
-
-
-async def outcome(door: Door, key: str, **fields: Any) -> str:
-    """Return which tier answered, or the code of the error."""
-    try:
-        response = await raw(door, key, **fields)
-    except openai.APIStatusError as error:
-        return str(error.code)
-    return str(response.headers["x-mesh-tier"])
 
 
 @asynccontextmanager
@@ -67,17 +33,10 @@ async def edge_door(folder: Path, tps: float = 0.0) -> AsyncIterator[tuple[Door,
         yield door, store
 
 
-async def new_key(store: KeyStore, *doors: Door, **limits: Any) -> tuple[str, str]:
-    """Return a key and its id, once the gateways know it."""
-    key, key_id = await made(store, **limits)
-    await until(lambda: all(door.knows(key) for door in doors))
-    return key, key_id
-
-
 async def test_requests_per_minute(tmp_path: Path) -> None:
     """Every answer tells what is left, and the request too many when to come again."""
     async with edge_door(tmp_path) as (door, store):
-        key, _ = await new_key(store, door, requests_per_minute=2)
+        key, _ = await known(store, door, requests_per_minute=2)
         first = (await raw(door, key)).headers
         assert first["x-ratelimit-limit-requests"] == "2"
         assert first["x-ratelimit-remaining-requests"] == "1"
@@ -93,7 +52,7 @@ async def test_requests_per_minute(tmp_path: Path) -> None:
         assert 1 <= int(told["retry-after"]) <= 30
         assert 1 <= int(told["retry-after-ms"]) <= 30_000
         assert told["x-ratelimit-remaining-requests"] == "0"
-        other, _ = await new_key(store, door)
+        other, _ = await known(store, door)
         assert "x-ratelimit-limit-requests" not in (await raw(door, other)).headers
 
 
@@ -121,7 +80,7 @@ async def doors_as(folder: Path, *roles: Role) -> AsyncIterator[tuple[KeyStore, 
 async def test_requests_are_counted_over_all_gateways(tmp_path: Path) -> None:
     """What one gateway has let in, another one does not let in again."""
     async with doors_as(tmp_path, Role.GATEWAY, Role.GATEWAY) as (store, doors):
-        key, _ = await new_key(store, *doors, requests_per_minute=2)
+        key, _ = await known(store, *doors, requests_per_minute=2)
         for _ in range(2):
             await raw(doors[0], key)
         await until(lambda: remaining(doors[1], key, "requests") == 0)
@@ -133,7 +92,7 @@ async def test_requests_are_counted_over_all_gateways(tmp_path: Path) -> None:
 async def test_tokens_are_counted_over_all_gateways(tmp_path: Path) -> None:
     """The others learn of what was used, after they were told of what was set aside."""
     async with doors_as(tmp_path, Role.GATEWAY, Role.GATEWAY) as (store, doors):
-        key, _ = await new_key(store, *doors, tokens_per_minute=100)
+        key, _ = await known(store, *doors, tokens_per_minute=100)
         response = await raw(doors[0], key, max_tokens=90)
         used = response.parse().usage.total_tokens
         assert remaining(doors[0], key, "tokens") >= 100 - used
@@ -142,15 +101,38 @@ async def test_tokens_are_counted_over_all_gateways(tmp_path: Path) -> None:
         await until(lambda: remaining(doors[1], key, "tokens") >= 100 - used)
 
 
-async def test_an_edge_only_gateway_tells_and_is_not_told(tmp_path: Path) -> None:
-    """Counts leave the edge's account, and nothing but storage comes in."""
-    async with doors_as(tmp_path, Role.EDGE_GATEWAY, Role.GATEWAY) as (store, (edge, app)):
-        key, _ = await new_key(store, edge, app, requests_per_minute=4)
-        await raw(edge, key)
-        await until(lambda: remaining(app, key, "requests") == 3)
-        await raw(app, key)
-        await until(lambda: not app.quotas.untold.meters)
-        assert remaining(edge, key, "requests") == 3
+BOTH_ORDERS = pytest.mark.parametrize(
+    "roles", [(Role.GATEWAY, Role.EDGE_GATEWAY), (Role.EDGE_GATEWAY, Role.GATEWAY)]
+)
+"""An edge-only gateway and one that may use the cloud; the first is asked first."""
+
+
+@BOTH_ORDERS
+async def test_requests_are_counted_over_both_accounts(
+    tmp_path: Path, roles: tuple[Role, ...]
+) -> None:
+    """A key that is used at a normal and an edge-only gateway gets its limit, not twice that."""
+    async with doors_as(tmp_path, *roles) as (store, doors):
+        key, _ = await known(store, *doors, requests_per_minute=2)
+        await raw(doors[0], key)
+        await until(lambda: remaining(doors[1], key, "requests") == 1)
+        await raw(doors[1], key)
+        await until(lambda: remaining(doors[0], key, "requests") == 0)
+        outcomes = [await outcome(door, key) for door in doors]
+    assert outcomes == ["rate_limit_exceeded", "rate_limit_exceeded"]
+
+
+@BOTH_ORDERS
+async def test_tokens_are_counted_over_both_accounts(
+    tmp_path: Path, roles: tuple[Role, ...]
+) -> None:
+    """What was set aside at one is missing at the other, and comes back where it was not used."""
+    async with doors_as(tmp_path, *roles) as (store, (first, second)):
+        key, _ = await known(store, first, second, tokens_per_minute=20)
+        used = (await raw(first, key, max_tokens=20)).parse().usage.total_tokens
+        await until(lambda: remaining(second, key, "tokens") < 20)
+        await until(lambda: not first.quotas.untold.meters)
+        await until(lambda: remaining(second, key, "tokens") >= 20 - used)
 
 
 async def test_what_cannot_be_told_is_told_later(tmp_path: Path) -> None:
@@ -172,7 +154,7 @@ async def test_what_cannot_be_told_is_told_later(tmp_path: Path) -> None:
 async def test_tokens_per_minute(tmp_path: Path) -> None:
     """Tokens are set aside by a guess, counted by what was used, streams included."""
     async with edge_door(tmp_path, tps=20) as (door, store):
-        key, _ = await new_key(store, door, tokens_per_minute=1000)
+        key, _ = await known(store, door, tokens_per_minute=1000)
         client = await door.client(key)
         used = (await raw(door, key)).parse().usage.total_tokens
         async with client.chat.completions.with_streaming_response.create(
@@ -186,165 +168,3 @@ async def test_tokens_per_minute(tmp_path: Path) -> None:
             await stream.read()
         rest = int((await raw(door, key)).headers["x-ratelimit-remaining-tokens"])
         assert rest > 900 - 2 * used
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """Two gateways in front of a cloud worker that counts its calls."""
-
-    broker: Broker
-    store: KeyStore
-    doors: list[Door]
-    upstream: FaultyUpstream
-
-    async def spent(self, key_id: str) -> int:
-        """Return what stands in the key's account, in billionths of a dollar."""
-        async with bus_of(self.broker, Role.ADMIN) as bus:
-            entries = await Bucket(bus, SPENDING).entries()
-        accounts = [entry for name, entry in entries.items() if name.startswith(key_id)]
-        return sum(decoder(Spent).decode(entry.value).nano_usd for entry in accounts)
-
-    async def settles_at(self, key_id: str, usd: float) -> None:
-        """Wait until the account shows what was really spent."""
-
-        async def is_settled() -> bool:
-            return await self.spent(key_id) == round(usd * NANO)
-
-        await until_async(is_settled)
-
-
-@asynccontextmanager
-async def cloud(
-    folder: Path, *, tariff: Tariff | None = TARIFF, edge: bool = False
-) -> AsyncIterator[Cloud]:
-    async with AsyncExitStack() as stack:
-        broker = await stack.enter_async_context(broker_in(folder))
-        upstream = await stack.enter_async_context(faulty_upstream())
-        engine = await stack.enter_async_context(
-            engine_on(upstream, tariff=tariff, max_concurrency=200)
-        )
-        await stack.enter_async_context(agent_of(broker, engine, name="cloud", tier=Tier.CLOUD))
-        if edge:
-            script = ScriptedSettings(name="spark", tokens=5)
-            await stack.enter_async_context(scripted_worker(broker, settings=script))
-        doors = [await stack.enter_async_context(door_of(broker, "spark")) for _ in range(2)]
-        store = await stack.enter_async_context(key_store(broker))
-        yield Cloud(broker, store, doors, upstream)
-
-
-async def test_a_budget_holds_over_parallel_requests(tmp_path: Path) -> None:
-    """Of 100 requests at once on two gateways only as many reach the upstream as are paid for."""
-    async with cloud(tmp_path) as mesh:
-        budget = 0.002
-        key, key_id = await new_key(mesh.store, *mesh.doors, cloud_usd_per_day=budget)
-        outcomes = await asyncio.gather(
-            *(outcome(mesh.doors[number % 2], key) for number in range(100))
-        )
-        answered = outcomes.count("cloud")
-        assert set(outcomes) == {"cloud", "insufficient_quota"}
-        assert mesh.upstream.calls == answered
-        assert 0 < answered * CALL <= budget
-        await mesh.settles_at(key_id, answered * CALL)
-
-
-async def test_a_budget_is_used_up_to_its_end(tmp_path: Path) -> None:
-    """What was reserved too much is there for the next request, on either gateway."""
-    async with cloud(tmp_path) as mesh:
-        budget = 0.002
-        key, key_id = await new_key(mesh.store, *mesh.doors, cloud_usd_per_day=budget)
-        outcomes: list[str] = []
-        while not outcomes or outcomes[-1] == "cloud":
-            outcomes.append(await outcome(mesh.doors[len(outcomes) % 2], key))
-        spent = (len(outcomes) - 1) * CALL
-        assert outcomes[-1] == "insufficient_quota"
-        reserved = 0.0002  # a hundred bytes of body and five tokens at most
-        assert budget - reserved < spent <= budget
-        await mesh.settles_at(key_id, spent)
-
-
-async def test_without_budget_the_edge_answers(tmp_path: Path) -> None:
-    """A key that has none left is served by the edge; where it may not be, it is told why."""
-    async with cloud(tmp_path, edge=True) as mesh:
-        door = mesh.doors[0]
-        await until(lambda: len(door.fleet.nodes()) == 2)
-        key, _ = await new_key(mesh.store, door, cloud_usd_per_day=0.0)
-        assert await outcome(door, key) == "edge"
-        with pytest.raises(openai.RateLimitError) as refused:
-            await raw(door, key, extra_headers={"x-mesh-policy": "cloud-only"})
-        assert refused.value.code == refused.value.type == "insufficient_quota"
-        assert refused.value.response.headers["x-should-retry"] == "false"
-        assert mesh.upstream.calls == 0
-
-
-async def test_streams_are_paid_for_like_other_answers(tmp_path: Path) -> None:
-    """A stream costs what it used; one that the client leaves, what it might have."""
-    async with cloud(tmp_path) as mesh:
-        door = mesh.doors[0]
-        key, key_id = await new_key(mesh.store, door, cloud_usd_per_day=1.0)
-        client = await door.client(key)
-        stream = await client.chat.completions.create(
-            model="spark", messages=MESSAGES, max_tokens=5, stream=True
-        )
-        assert len([chunk async for chunk in stream if chunk.choices]) > 1
-        await mesh.settles_at(key_id, CALL)
-        mesh.upstream.token_seconds = 60.0
-        stream = await client.chat.completions.create(
-            model="spark", messages=MESSAGES, max_tokens=5, stream=True
-        )
-        async for _ in stream:
-            break
-        await stream.close()
-        await until(lambda: mesh.upstream.open == 0)
-        assert await mesh.spent(key_id) > round((CALL + 5 * 10e-6) * NANO)
-
-
-async def test_unpriced_clouds_are_left_out(tmp_path: Path) -> None:
-    """Where nobody says what tokens cost, a key with a budget stays at the edge."""
-    async with cloud(tmp_path, tariff=None) as mesh:
-        door = mesh.doors[0]
-        key, _ = await new_key(mesh.store, door, cloud_usd_per_day=10.0)
-        free, _ = await new_key(mesh.store, door)
-        assert await outcome(door, key) == "model_not_found"
-        assert await outcome(door, free) == "cloud"
-
-
-async def test_a_damaged_account_grants_nothing(tmp_path: Path) -> None:
-    """When the account cannot be read, the cloud is left out rather than paid on trust."""
-    async with cloud(tmp_path) as mesh:
-        door = mesh.doors[0]
-        key, key_id = await new_key(mesh.store, door, cloud_usd_per_day=1.0)
-        async with bus_of(mesh.broker, Role.ADMIN) as bus:
-            account = await made_unreadable(Bucket(bus, SPENDING), key_id, door, key)
-        assert account
-        assert await outcome(door, key) == "insufficient_quota"
-        assert mesh.upstream.calls == 1
-
-
-async def made_unreadable(bucket: Bucket, key_id: str, door: Door, key: str) -> str:
-    """Spend once, then damage the key's account; returns its name."""
-    assert await outcome(door, key) == "cloud"
-
-    async def is_settled() -> bool:
-        return any(name.startswith(key_id) for name in await bucket.entries())
-
-    await until_async(is_settled)
-    (account,) = [name for name in await bucket.entries() if name.startswith(key_id)]
-    await bucket.put(account, b"no record")
-    return account
-
-
-async def test_spending_survives_the_broker(tmp_path: Path) -> None:
-    """After a SIGKILL of the broker the day's spending is what it was."""
-    async with cloud(tmp_path) as mesh:
-        key, key_id = await new_key(mesh.store, *mesh.doors, cloud_usd_per_day=1.0)
-        assert await outcome(mesh.doors[0], key) == "cloud"
-        await mesh.settles_at(key_id, CALL)
-        killed = mesh.broker.pid
-        os.kill(killed, signal.SIGKILL)
-        await until(lambda: mesh.broker.pid != killed)
-
-        async def is_back() -> bool:
-            return await outcome(mesh.doors[1], key) == "cloud"
-
-        await until_async(is_back)
-        await mesh.settles_at(key_id, 2 * CALL)

@@ -9,7 +9,7 @@ import nkeys
 import pytest
 
 from mesh import storage, subjects
-from mesh.accounts import GATEWAY_STORAGE, RUNNER_STORAGE, Role, all_work, inbox_prefix
+from mesh.accounts import GATEWAY_STORAGE, RUNNER_STORAGE, Account, Role, all_work, inbox_prefix
 from mesh.broker import BrokerSettings, open_keys, running_broker
 from mesh.buckets import Bucket, BucketSettings
 from mesh.errors import PermissionDenied
@@ -26,7 +26,8 @@ CLIENTS = (Role.CLIENT, Role.EDGE_CLIENT)
 RUNNERS = (Role.RUNNER, Role.EDGE_RUNNER)
 
 ADVERTS = [subjects.capacity(tier, "w") for tier in Tier]
-USAGE = [subjects.USAGE]
+COUNTS_OF_OTHERS = [subjects.usage_from(account) for account in Account]
+USAGE = [subjects.USAGE, *COUNTS_OF_OTHERS]
 WORK = [subjects.work(tier, "w", "infer") for tier in Tier]
 ASK = [subjects.INFER, subjects.CANCEL]
 INBOXES = [f"{inbox_prefix(role)}.guessed" for role in Role]
@@ -61,16 +62,26 @@ ROOMS = [subjects.JOB_ROOM, subjects.FILE_ROOM]
 TAKEN = [f"$JS.API.STREAM.{op}.{name}" for op in ("UPDATE", "DELETE") for name in STREAMS.values()]
 
 MAY_NOT_PUBLISH: dict[Role, list[str]] = {
-    Role.SYS: [*ADVERTS, *WORK, *ASK, "$SYS.ACCOUNT.APP.CONNECT", *STORED, *INBOXES],
+    Role.SYS: [*ADVERTS, *WORK, *ASK, *USAGE, "$SYS.ACCOUNT.APP.CONNECT", *STORED, *INBOXES],
     Role.EDGE_WORKER: [ADVERTS[1], *WORK, *ASK, *USAGE, *STORED, *SERVER, *INBOXES],
     Role.CLOUD_WORKER: [ADVERTS[0], *WORK, *ASK, *USAGE, *STORED, *SERVER, *INBOXES],
     **{
-        role: [*ADVERTS, *ASK, *NOT_A_GATEWAYS, *SERVER, *JOBS, subjects.JOB_ROOM, *INBOXES]
+        role: [
+            *ADVERTS,
+            *ASK,
+            *COUNTS_OF_OTHERS,
+            *NOT_A_GATEWAYS,
+            *SERVER,
+            *JOBS,
+            subjects.JOB_ROOM,
+            *INBOXES,
+        ]
         for role in GATEWAYS
     },
     **{role: [*ADVERTS, *USAGE, *STORED, *SERVER, *JOBS, *ROOMS, *INBOXES] for role in CLIENTS},
     Role.RUNNER: [
         *ADVERTS,
+        *USAGE,
         *ASK,
         *NOT_A_RUNNERS,
         *SERVER,
@@ -91,7 +102,7 @@ MAY_NOT_PUBLISH: dict[Role, list[str]] = {
         subjects.FILE_ROOM,
         *INBOXES,
     ],
-    Role.ADMIN: [*ADVERTS, *WORK, *ASK, *SERVER, *INBOXES],
+    Role.ADMIN: [*ADVERTS, *WORK, *ASK, *USAGE, *SERVER, *INBOXES],
 }
 
 SUBMIT = subjects.job_service(subjects.JobOp.SUBMIT)
@@ -100,12 +111,24 @@ WILDCARDS = [">", "*.>", "mesh.>", "_INBOX.>", "_R_.>", "$SYS.>", "$JS.>", "$KV.
 
 MAY_NOT_SUBSCRIBE: dict[Role, list[str]] = {
     Role.SYS: [subjects.INFER, all_work(Tier.EDGE), ">", "_R_.>"],
-    Role.EDGE_WORKER: [*WILDCARDS, all_work(Tier.CLOUD), *ASK, subjects.all_capacity(Tier.EDGE)],
-    Role.CLOUD_WORKER: [*WILDCARDS, all_work(Tier.EDGE), *ASK, subjects.all_capacity(Tier.CLOUD)],
+    Role.EDGE_WORKER: [
+        *WILDCARDS,
+        all_work(Tier.CLOUD),
+        *ASK,
+        *USAGE,
+        subjects.all_capacity(Tier.EDGE),
+    ],
+    Role.CLOUD_WORKER: [
+        *WILDCARDS,
+        all_work(Tier.EDGE),
+        *ASK,
+        *USAGE,
+        subjects.all_capacity(Tier.CLOUD),
+    ],
     **{role: [*WILDCARDS, subjects.INFER, *map(all_work, Tier)] for role in GATEWAYS},
     **{role: [*WILDCARDS, *ASK, *USAGE, *map(all_work, Tier)] for role in CLIENTS},
     **{role: [*WILDCARDS, *ASK, *USAGE, *map(all_work, Tier), SUBMIT] for role in RUNNERS},
-    Role.ADMIN: [*WILDCARDS, *ASK, *map(all_work, Tier), *map(subjects.all_capacity, Tier)],
+    Role.ADMIN: [*WILDCARDS, *ASK, *USAGE, *map(all_work, Tier), *map(subjects.all_capacity, Tier)],
 }
 
 

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from mesh import subjects
-from mesh.accounts import Role
+from mesh.accounts import Account, Role
 from mesh.broker import Broker, BrokerSettings, running_broker
 from schemas.fleet import Tier
 from tests.support.natsclient import settle, signed_in
@@ -19,6 +19,8 @@ from tests.support.natsclient import settle, signed_in
 EDGE_WORK = subjects.work(Tier.EDGE, "w", "infer")
 CLOUD_WORK = subjects.work(Tier.CLOUD, "x", "infer")
 CLOUD_ADVERT = subjects.capacity(Tier.CLOUD, "x")
+
+GATEWAYS = (Role.GATEWAY, Role.EDGE_GATEWAY)
 
 EDGE_ROLES = pytest.mark.parametrize("role", [Role.EDGE_GATEWAY, Role.EDGE_CLIENT])
 
@@ -118,3 +120,72 @@ async def test_app_reaches_the_cloud(tmp_path: Path) -> None:
         await worker.subscribe(CLOUD_WORK, cb=answer)
         await settle(worker)
         assert (await gateway.request(CLOUD_WORK, timeout=5)).data == b"cloud"
+
+
+async def hears(client: Client, subject: str) -> Subscription:
+    """Listen on a subject, from now on."""
+    subscription = await client.subscribe(subject)
+    await settle(client)
+    return subscription
+
+
+async def test_counts_cross_both_ways_and_do_not_come_back(tmp_path: Path) -> None:
+    """What is told in one account arrives once in the other, which does not send it on."""
+    async with (
+        running_broker(BrokerSettings(state=tmp_path, port=0)) as broker,
+        signed_in(broker, Role.GATEWAY) as app,
+        signed_in(broker, Role.EDGE_GATEWAY) as edge,
+    ):
+        heard = [
+            await hears(client, subject)
+            for client in (app, edge)
+            for subject in (subjects.USAGE, subjects.USAGE_ELSEWHERE)
+        ]
+        await app.publish(subjects.USAGE, b"of app")
+        await edge.publish(subjects.USAGE, b"of edge")
+        for client in (app, edge, app, edge):
+            await settle(client)
+        arrived = [await subscription.next_msg(5) for subscription in heard]
+        assert [(message.subject, message.data) for message in arrived] == [
+            (subjects.USAGE, b"of app"),
+            (subjects.usage_from(Account.EDGE), b"of edge"),
+            (subjects.USAGE, b"of edge"),
+            (subjects.usage_from(Account.APP), b"of app"),
+        ]
+        assert [subscription.pending_msgs for subscription in heard] == [0, 0, 0, 0]
+
+
+async def test_an_answer_to_counts_does_not_leave_the_edge(tmp_path: Path) -> None:
+    """Answers to where APP's counts ask for them reach neither the cloud nor APP."""
+    async with (
+        cloud_listening(tmp_path) as (broker, _, work),
+        signed_in(broker, Role.GATEWAY) as app,
+        signed_in(broker, Role.EDGE_GATEWAY) as edge,
+    ):
+        told = await hears(edge, subjects.USAGE_ELSEWHERE)
+        inbox = app.new_inbox()
+        answers = await hears(app, inbox)
+        for reply in (CLOUD_WORK, inbox):
+            await app.publish(subjects.USAGE, reply=reply)
+            await (await told.next_msg(5)).respond(b"leak")
+        await settle(edge)
+        await settle(app)
+        assert await first_to_arrive(broker, work) == b"legitimate"
+        assert answers.pending_msgs == 0
+
+
+@pytest.mark.parametrize("role", GATEWAYS)
+async def test_nobody_speaks_for_another_account(tmp_path: Path, role: Role) -> None:
+    """Only the broker writes where counts of another account arrive."""
+    complaints: list[Exception] = []
+    elsewhere = [subjects.usage_from(account) for account in Account]
+    async with (
+        running_broker(BrokerSettings(state=tmp_path, port=0)) as broker,
+        signed_in(broker, role, complaints) as gateway,
+    ):
+        heard = await hears(gateway, subjects.USAGE_ELSEWHERE)
+        for subject in elsewhere:
+            await gateway.publish(subject, b"forged")
+        await settle(gateway)
+        assert len(complaints) == len(elsewhere)
+        assert heard.pending_msgs == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support.mesh import broker_in, router_of, scripted_worker
 from tests.support.requests import chat, complete, numbers, stream_text
 from tests.support.wait import until
-from workers.agent import LEASE_LASTS
+from workers.leases import LEASE_LASTS
 from workers.scripted import ScriptedSettings
 
 

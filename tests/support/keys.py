@@ -26,6 +26,8 @@ from schemas.keys import KeyRecord
 from tests.support.mesh import bus_of
 from tests.support.wait import until
 
+MESSAGES: Any = [{"role": "user", "content": "count"}]
+
 
 @dataclass(frozen=True)
 class Door:
@@ -102,3 +104,26 @@ async def made(store: KeyStore, **fields: Any) -> tuple[str, str]:
     key, key_id = new_key(), new_id()
     await store.add(KeyRecord(id=key_id, digest=digest(key), **fields))
     return key, key_id
+
+
+async def known(store: KeyStore, *doors: Door, **limits: Any) -> tuple[str, str]:
+    """Return a key and its id, once the gateways know it."""
+    key, key_id = await made(store, **limits)
+    await until(lambda: all(door.knows(key) for door in doors))
+    return key, key_id
+
+
+async def raw(door: Door, key: str, **fields: Any) -> Any:
+    """Ask and return the HTTP answer; raises what the client raises."""
+    client = await door.client(key)
+    body = {"model": "spark", "messages": MESSAGES, "max_tokens": 5} | fields
+    return await client.chat.completions.with_raw_response.create(**body)
+
+
+async def outcome(door: Door, key: str, **fields: Any) -> str:
+    """Return which tier answered, or the code of the error."""
+    try:
+        response = await raw(door, key, **fields)
+    except openai.APIStatusError as error:
+        return str(error.code)
+    return str(response.headers["x-mesh-tier"])

@@ -13,9 +13,10 @@ from mesh.router import Router, RouterSettings
 from mesh.tracing import Tracer
 from schemas.fleet import Tier
 from tests.support.wait import until
-from workers.agent import Agent, AgentSettings
+from workers.agent import Agent
 from workers.engine import Engine
 from workers.scripted import ScriptedEngine, ScriptedSettings
+from workers.settings import AgentSettings
 
 PING_EVERY = BusSettings.ping_interval
 """Seconds; two pings without an answer end a connection, also one to a server that stands still."""

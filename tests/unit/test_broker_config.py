@@ -77,11 +77,12 @@ ROOMS = [
 """How full the records of jobs and the contents of files are; read alone."""
 SERVED = [*(service.subject for service in (*GATEWAY_STORAGE, *RUNNER_STORAGE)), *ROOMS]
 STORAGE = {(Account.STORE, subject) for subject in SERVED}
+COUNTS = "mesh.v1.usage"
 
 
 def test_only_app_imports_work() -> None:
-    """The edge imports nothing but storage, the cloud nothing at all; APP reaches both tiers."""
-    assert imports(Account.EDGE) == STORAGE
+    """The edge imports storage and counts, the cloud nothing at all; APP reaches both tiers."""
+    assert imports(Account.EDGE) == {*STORAGE, (Account.APP, COUNTS)}
     assert {account for account, _ in imports(Account.APP) - STORAGE} == {"EDGE", "CLOUD"}
     assert not imports(Account.CLOUD) | imports(Account.STORE) | imports(Account.SYS)
 
@@ -93,6 +94,30 @@ def test_exports_are_for_app_alone(account: Account) -> None:
     work = exports[0]
     assert all(export["accounts"] == [Account.APP] for export in exports)
     assert work["response_type"] == "stream"
+
+
+def test_app_exports_counts_and_nothing_else() -> None:
+    """One subject without a wildcard, as a stream, to the edge alone."""
+    assert parsed()["accounts"][Account.APP]["exports"] == [
+        {"stream": COUNTS, "accounts": ["EDGE"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("account", "source"), [(Account.EDGE, Account.APP), (Account.APP, Account.EDGE)]
+)
+def test_counts_arrive_under_a_subject_of_their_own(account: Account, source: Account) -> None:
+    """It is none that is exported, and the broker alone may write it: no circle, and no forgery."""
+    (counts,) = [
+        entry
+        for entry in parsed()["accounts"][account]["imports"]
+        if entry.get("stream") == {"account": source, "subject": COUNTS}
+    ]
+    assert counts["to"] == f"{COUNTS}.{source.lower()}"
+    exported = [export.get("stream") for export in parsed()["accounts"][account]["exports"]]
+    assert counts["to"] not in exported
+    writers = [role for role in Role if counts["to"] in grant(role).publish]
+    assert writers == []
 
 
 def test_edge_only_jobs_go_in_and_not_out() -> None:

@@ -1,10 +1,13 @@
 """What a request is counted as when it ends."""
 
-from gateway.quotas import Stay
+from gateway.quotas import Quotas, Stay
+from gateway.rates import Limits
 from gateway.spending import Reservation
 from mesh.answer import Answer, Route
+from mesh.fleet import Fleet
 from schemas.fleet import Tariff, Tier
 from schemas.inference import Usage
+from schemas.keys import KeyUse
 from tests.support.requests import chat
 
 RESERVED = 1_000_000
@@ -51,3 +54,20 @@ def test_tokens_count_as_used_or_as_guessed() -> None:
     assert ended(EDGE, usage=USAGE).used == 30
     assert ended(EDGE).used == 500
     assert ended().used == 0
+
+
+def test_others_do_not_say_what_a_key_may_do() -> None:
+    """Counts with other limits take away from a key that is known here, and renew nothing."""
+    quotas = Quotas(Fleet(), clock=lambda: 0.0)
+    limits = Limits(requests=2)
+    quotas.meter("key_1", limits).begin()
+    quotas.learn(KeyUse(key="key_1", requests=1, requests_per_minute=1000))
+    assert quotas.meter("key_1", limits).headers()["x-ratelimit-remaining-requests"] == "0"
+
+
+def test_what_others_counted_before_is_known_here() -> None:
+    """A key that nobody has used here has less from its first request on."""
+    quotas = Quotas(Fleet(), clock=lambda: 0.0)
+    quotas.learn(KeyUse(key="key_1", requests=1, requests_per_minute=2))
+    left = quotas.meter("key_1", Limits(requests=2)).headers()
+    assert left["x-ratelimit-remaining-requests"] == "1"

@@ -93,6 +93,35 @@ def test_what_was_let_in_too_much_is_missing_afterwards() -> None:
     there.begin()
 
 
+def test_what_has_come_back_is_not_told() -> None:
+    """Ten minutes that could not be told cost a key a minute elsewhere, not ten."""
+    clock = FakeClock()
+    here, there = meter(clock, 60, 600), meter(clock, 60, 600)
+    for _ in range(10):
+        clock.now += 60
+        for _ in range(60):
+            here.begin()
+            here.settle(here.reserve(10), used=10)
+    clock.now += 30
+    assert (here.use.requests, here.use.tokens) == (30, 300)
+    there.learn(here.use)
+    assert there.headers()["x-ratelimit-remaining-requests"] == "30"
+    assert there.headers()["x-ratelimit-remaining-tokens"] == "300"
+
+
+def test_what_was_used_beyond_a_minute_is_told() -> None:
+    """A long answer is missing everywhere for as long as here."""
+    clock = FakeClock()
+    here, there = meter(clock, tokens=100), meter(clock, tokens=100)
+    here.settle(here.reserve(1000), used=300)
+    there.learn(here.use)
+    clock.now += 120
+    with pytest.raises(RateLimited):
+        there.reserve(1)
+    clock.now += 1
+    there.reserve(1)
+
+
 def test_a_large_part_of_a_limit_is_urgent() -> None:
     """A tenth of a minute's worth, of requests or of tokens, is told at once."""
     assert not meter(FakeClock(), requests=100, tokens=1000).is_urgent

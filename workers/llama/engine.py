@@ -16,34 +16,18 @@ from msgspec.structs import replace
 from mesh.clock import Clock, monotonic, remaining_ms
 from mesh.errors import Busy, DeadlineExceeded, NoCapacity
 from schemas.fleet import ModelState, ModelStatus
-from schemas.inference import Ability, Dispatch
+from schemas.inference import Dispatch
 from workers.engine import Emit, Finish
 from workers.llama.digest import Digests
 from workers.llama.fit import shortage
 from workers.llama.gguf_header import BadModelFile
 from workers.llama.messages import Refused
-from workers.llama.pooling import abilities
 from workers.llama.process import EngineProcess, running_engine
 from workers.llama.prospect import Prospect, foresee
 from workers.llama.settings import LlamaSettings
-from workers.llama.sizes import SLOTS
+from workers.llama.standing import Standing
 from workers.memory import Memory, Stay, Withdrawn
 
-ABILITIES = tuple(
-    ability.value
-    for ability in (
-        Ability.TOOLS,
-        Ability.STRUCTURED_OUTPUT,
-        Ability.LOGPROBS,
-        Ability.LOGIT_BIAS,
-        Ability.CHOICES,
-        Ability.PROMPT,
-        Ability.COUNT,
-    )
-)
-"""Of a model that generates text."""
-INFILLING = (*ABILITIES, Ability.SUFFIX.value)
-"""Of one that was also trained to fill gaps."""
 RETRY_AFTER = 5.0
 """Seconds after which a model that could not be loaded is worth another try."""
 
@@ -80,11 +64,7 @@ class LlamaEngine:
         self._claim = (memory or Memory()).claim(settings.model_name)
         self._claim.on_evict = self._evicted
         self._digests = digests or Digests()
-        self._digest = ""
-        self._prospect: Prospect | None = None
-        self._load_seconds = 0.0
-        self._infills = True
-        """Believed until llama.cpp has seen the vocabulary: it alone knows which tokens do that."""
+        self._standing = Standing(settings)
         self._process: EngineProcess | None = None
         """The process that serves, or that is to once the model is loaded."""
         self._is_loaded = False
@@ -92,9 +72,6 @@ class LlamaEngine:
         self._arrival = _Arrival()
         self._keeps_up = eager
         self._delay = settings.restart_delay
-        # What to say while no process serves.
-        self._down_state = ModelState.LOADING
-        self._down_detail = "loading"
 
     @property
     def pid(self) -> int | None:
@@ -120,46 +97,9 @@ class LlamaEngine:
         """Return what to advertise."""
         process = self._ready()
         if process is None or process.opened is None:
-            return self._status_down()
-        opened, figures = process.opened, process.last_step or process.opened
-        return ModelStatus(
-            name=self._settings.model_name,
-            digest=self._digest,
-            state=ModelState.READY,
-            context=opened.context,
-            # One that is to make room for another takes nothing new; what runs is finished.
-            slots=0 if self._claim.is_recalled else opened.slots,
-            kv_free=figures.kv_free,
-            prefill_rate=figures.prefill_rate,
-            decode_rate=figures.decode_rate,
-            abilities=self._abilities,
-            warm=process.warmth.fingerprints,
-            progress=1.0,
-            detail="makes room for another model" if self._claim.is_recalled else opened.detail,
-        )
-
-    def _status_down(self) -> ModelStatus:
-        progress = self._process.progress if self._process is not None else 0.0
-        if self._down_state is not ModelState.LOADING:
-            progress = 0.0
-        return ModelStatus(
-            name=self._settings.model_name,
-            digest=self._digest,
-            state=self._down_state,
-            context=self._prospect.context if self._prospect else 0,
-            slots=self._prospect.slots if self._prospect else self._settings.slots or SLOTS,
-            overhead_ms=1000 * self._load_seconds * (1 - progress),
-            abilities=self._abilities,
-            progress=progress,
-            detail=self._down_detail,
-        )
-
-    @property
-    def _abilities(self) -> tuple[str, ...]:
-        pooling = self._prospect.pooling if self._prospect else None
-        if pooling is not None:
-            return abilities(pooling)
-        return INFILLING if self._infills else ABILITIES
+            return self._standing.down(self._process)
+        is_recalled = self._claim.is_recalled
+        return self._standing.serving(process, process.opened, is_recalled=is_recalled)
 
     async def run(self, changed: Callable[[], None]) -> None:
         """Have the model in memory while it is wanted and there is room, until cancelled.
@@ -196,8 +136,8 @@ class LlamaEngine:
 
     async def _loaded(self, deadline: float) -> EngineProcess:
         """Wait until the model is loaded, for whomever it was that asked first."""
-        if self._down_state is ModelState.FAILED:
-            msg = f"{self._settings.model_name} is not loaded: {self._down_detail}"
+        if self._standing.state is ModelState.FAILED:
+            msg = f"{self._settings.model_name} is not loaded: {self._standing.detail}"
             raise Busy(msg)
         with anyio.move_on_after(deadline - self._clock()):
             while (process := self._ready()) is None:
@@ -226,15 +166,16 @@ class LlamaEngine:
             prospect = await to_thread.run_sync(foresee, self._settings, self._budget)
         except BadModelFile as error:
             return str(error)
-        self._prospect = prospect
-        self._load_seconds = self._load_seconds or prospect.load_seconds
+        standing = self._standing
+        standing.prospect = prospect
+        standing.load_seconds = standing.load_seconds or prospect.load_seconds
         if reason := self._too_large(prospect):
             return reason
         if not self._claim.is_wanted:
-            self._is_down(ModelState.AVAILABLE, "loaded on first use")
+            self._standing.explain(ModelState.AVAILABLE, "loaded on first use")
             changed()
             await self._claim.wanted()
-        self._is_down(ModelState.LOADING, "waiting for memory")
+        self._standing.explain(ModelState.LOADING, "waiting for memory")
         changed()
         try:
             async with self._claim.hold(prospect.need.total):
@@ -261,7 +202,7 @@ class LlamaEngine:
 
     async def _serve(self, settings: LlamaSettings, changed: Callable[[], None]) -> str | None:
         """Run one engine process to its end; return why it ended."""
-        self._is_down(ModelState.LOADING, "loading")
+        self._standing.explain(ModelState.LOADING, "loading")
         changed()
         try:
             async with running_engine(settings, changed) as process:
@@ -281,14 +222,14 @@ class LlamaEngine:
             return answer.detail
         log.info("engine.ready", model=self._settings.model_name, detail=answer.detail)
         ready_at = self._clock()
-        self._infills = answer.infills
-        self._load_seconds = ready_at - began
-        self._is_down(ModelState.FAILED, "the engine process has just died")
+        self._standing.infills = answer.infills
+        self._standing.load_seconds = ready_at - began
+        self._standing.explain(ModelState.FAILED, "the engine process has just died")
         self._is_loaded = self._keeps_up = True
         self._arrival.over.set()
         self._arrival = _Arrival()
         with anyio.CancelScope() as self._service:
-            self._claim.settle(self._load_seconds)
+            self._claim.settle(self._standing.load_seconds)
             changed()
             reason = await process.died()
             if self._clock() - ready_at > self._settings.stable_after:
@@ -301,7 +242,7 @@ class LlamaEngine:
     def _evicted(self) -> None:
         """Leave memory: the process ends, and whoever comes now waits for the next one."""
         self._keeps_up = False
-        self._is_down(ModelState.AVAILABLE, "loaded on first use")
+        self._standing.explain(ModelState.AVAILABLE, "loaded on first use")
         self._service.cancel()
         self._claim.on_change()
 
@@ -309,19 +250,16 @@ class LlamaEngine:
         """Tell everybody who waits; a model that is to be kept up is tried again unasked."""
         model = self._settings.model_name
         log.warning("engine.down", model=model, reason=reason, retry_in=self._delay)
-        self._is_down(ModelState.FAILED, reason)
+        self._standing.explain(ModelState.FAILED, reason)
         self._arrival.failure = reason
         self._arrival.over.set()
         self._arrival = _Arrival()
         if self._keeps_up:
             self._claim.insist()
 
-    def _is_down(self, state: ModelState, detail: str) -> None:
-        self._down_state, self._down_detail = state, detail
-
     async def _take_digest(self, changed: Callable[[], None]) -> None:
         try:
-            self._digest = await self._digests.of(self._settings.model)
+            self._standing.digest = await self._digests.of(self._settings.model)
         except OSError as error:
             log.warning("engine.no_digest", model=self._settings.model_name, reason=error.strerror)
         changed()

@@ -12,14 +12,13 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from mesh.errors import MeshError
 from mesh.jobs.desk import Storage
-from mesh.jobs.streams import Work, WorkStream
-from mesh.jobs.unsettled import leaving
+from mesh.jobs.streams import WorkStream
+from mesh.jobs.underway import UnderWay
 from mesh.jobs.webhooks.sender import Sender
 from mesh.jobs.webhooks.telling import Office, Telling
 
 log = structlog.get_logger("mesh.jobs.webhooks")
 
-KEEPS_PER_LEASE = 3
 REST = 1.0
 """Seconds before the broker is asked again when it did not answer."""
 
@@ -29,20 +28,19 @@ class Courier:
 
     def __init__(self, office: Office, *, at_once: int, per_tenant: int, lease: float) -> None:
         """``lease``: seconds without a sign of life after which a message goes to another one."""
-        self._office, self._lease = office, lease
+        self._office = office
         self._at_once, self._per_tenant = at_once, per_tenant
         self._waiting: dict[str, None] = {}
         """Tenants believed to have something to be told, in the order of their turns."""
-        self._tellings: set[Telling] = set()
+        self._under_way = UnderWay[Telling](office.stream, lease, "webhook")
         self._of: Counter[str] = Counter()
-        self._left: list[Work] = []
         self._draining = False
-        self._wake, self._settled = anyio.Event(), anyio.Event()
+        self._wake = anyio.Event()
 
     @property
     def telling(self) -> int:
         """How many webhooks are being told."""
-        return len(self._tellings)
+        return len(self._under_way)
 
     def learn(self, tenants: Iterable[str]) -> None:
         """Believe that tenants have something to be told."""
@@ -54,18 +52,16 @@ class Courier:
         """Tell until cancelled; what is under way then is left to others."""
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._keep_leases)
+                tasks.start_soon(self._under_way.keep)
                 task_status.started()
                 await self._serve(tasks)
         finally:
-            self._hand_over()
+            self._under_way.hand_over()
 
     async def drain(self) -> None:
         """Pull nothing more and wait for what is under way."""
         self._draining = True
-        while self._tellings:
-            self._settled = anyio.Event()
-            await self._settled.wait()
+        await self._under_way.settled()
 
     async def _serve(self, tasks: TaskGroup) -> None:
         while True:
@@ -81,7 +77,7 @@ class Courier:
                 await anyio.sleep(REST)
 
     def _next(self) -> str | None:
-        if self._draining or len(self._tellings) >= self._at_once:
+        if self._draining or len(self._under_way) >= self._at_once:
             return None
         free = (each for each in self._waiting if self._of[each] < self._per_tenant)
         return next(free, None)
@@ -89,43 +85,24 @@ class Courier:
     async def _pull(self, tenant: str, tasks: TaskGroup) -> None:
         """Pull a tenant's share; one that has more comes again when the others had their turns."""
         del self._waiting[tenant]  # before the pull: what comes during it is to be noticed
-        room = self._at_once - len(self._tellings)
+        room = self._at_once - len(self._under_way)
         batch = min(room, self._per_tenant - self._of[tenant])
         found = await self._office.stream.pull_notices(tenant, batch)
         if len(found) == batch:
             self._waiting.setdefault(tenant)
         for work in found:
             telling = Telling(self._office, work)
-            self._tellings.add(telling)
+            self._under_way.add(telling)
             self._of[tenant] += 1
             tasks.start_soon(self._tell, telling, tenant)
 
     async def _tell(self, telling: Telling, tenant: str) -> None:
         try:
-            with leaving(telling.work, self._left, "webhook"):
+            with self._under_way.carrying(telling):
                 await telling.run()
         finally:
-            self._tellings.discard(telling)
             self._of -= Counter((tenant,))  # none of a tenant is no entry
-            self._settled.set()
             self._wake.set()
-
-    async def _keep_leases(self) -> None:
-        while True:
-            await anyio.sleep(self._lease / KEEPS_PER_LEASE)
-            try:
-                for telling in self._tellings:
-                    self._office.stream.keep(telling.work)
-            except MeshError as error:
-                log.info("webhooks.leases_unkept", code=str(error.code))
-
-    def _hand_over(self) -> None:
-        """Let others have at once what was under way."""
-        try:
-            for work in self._left:
-                self._office.stream.give_back(work)
-        except MeshError as error:
-            log.info("webhooks.not_handed_over", code=str(error.code))
 
 
 def courier_of(storage: Storage, stream: WorkStream, sender: Sender, lease: float) -> Courier:
