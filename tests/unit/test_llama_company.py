@@ -41,7 +41,7 @@ def test_whoever_comes_and_goes_every_answer_is_whole(seed: int) -> None:
     assert not wanted
     loop.cache.make_room(loop.cache.bank.capacity)
     assert loop.cache.bank.used == 0
-    assert loop.cache.num_free == SLOTS
+    assert loop.cache.streams.num_free == SLOTS
 
 
 def _follow(

@@ -1,7 +1,5 @@
 """How many rows a step should have."""
 
-from tests.unit.test_llama_admission import Memory
-from workers.llama.cache import KvCache
 from workers.llama.grain import ANY_NUMBER, GROUP, Grain
 
 GRAIN = Grain(GROUP, 100)
@@ -44,15 +42,3 @@ def test_a_prompts_odd_rows_are_computed_first() -> None:
     assert GRAIN.piece(2048, 250) == 192
     assert GRAIN.piece(2017, 250) == 225
     assert [GRAIN.piece(70, room) for room in (3, 5, 8, 69)] == [4, 4, 6, 6]
-
-
-def test_only_empty_neighbours_are_computed_along() -> None:
-    """They follow the running ones or come before them, all that are missing or none."""
-    cache = KvCache(Memory(), streams=8, room=0)
-    for slot in (0, 4):
-        cache._free.remove(slot)
-    assert cache.idle_beside([1, 2, 3], 1) == []
-    assert cache.idle_beside([2, 3], 1) == [1]
-    assert cache.idle_beside([5], 2) == [6, 7]
-    assert cache.idle_beside([5, 6], 2) == []
-    assert cache.idle_beside([5, 7], 1) == []

@@ -38,10 +38,10 @@ class Admission:
         for sequence in self.waiting[:]:
             yielding = self._yielding_to(sequence)
             is_guaranteed = not any(self._rank(sequence))
-            if not is_guaranteed and not (self._cache.num_free or yielding):
+            if not is_guaranteed and not (self._cache.streams.num_free or yielding):
                 continue
             if not self._is_coming(sequence):
-                if not self._cache.num_free:
+                if not self._cache.streams.num_free:
                     self._send_back(yielding[0])
                 self._place(sequence)
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from workers.llama.bank import Bank, Rows, Span, rows_of
 from workers.llama.prefixes import Holder, Kept, Match, Prefixes, best_match
 from workers.llama.sequence import NO_SLOT, Sequence
+from workers.llama.streams import Cells, Remains, Streams
 
 MIN_SHARED = 16
 """Tokens in common for which it is worth to wait until another sequence has computed them."""
@@ -34,7 +35,7 @@ class Reuse(Enum):
     """It cannot be saved."""
 
 
-class Store(Protocol):
+class Store(Cells, Protocol):
     """What llama.cpp does to whole sequences."""
 
     def save(self, slot: int, start: int, stop: int) -> Rows | None:
@@ -48,16 +49,8 @@ class Store(Protocol):
         """Fill an empty sequence; return whether that was possible."""
         ...
 
-    def trim(self, slot: int, length: int) -> bool:
-        """Shorten a sequence; return whether that was possible."""
-        ...
-
     def move(self, source: int, target: int) -> bool:
         """Give a sequence an empty one's place; return whether that was possible."""
-        ...
-
-    def forget(self, slot: int) -> None:
-        """Empty a sequence."""
         ...
 
 
@@ -67,7 +60,7 @@ class KvCache:
     def __init__(self, store: Store, *, streams: int, room: int) -> None:
         """``streams``: sequences that are computed at a time; ``room``: bytes for what is kept."""
         self._store = store
-        self._free = list(range(streams))
+        self.streams = Streams(store, streams)
         self.bank = Bank(room)
         self.prefixes = Prefixes()
         self.evicted: list[int] = []
@@ -79,11 +72,6 @@ class KvCache:
     def is_settled(self) -> bool:
         """Whether all that is to be kept is."""
         return not self._leaving
-
-    @property
-    def num_free(self) -> int:
-        """Sequences that could be placed."""
-        return len(self._free)
 
     def match(self, sequence: Sequence, running: Iterable[Sequence]) -> Match:
         """Return the best beginning for a sequence; its last token is computed in any case."""
@@ -98,12 +86,14 @@ class KvCache:
 
     def place(self, sequence: Sequence, match: Match) -> None:
         """Give a sequence a stream, and what it has in common with its match."""
-        sequence.slot = self._free.pop(0)
-        sequence.num_computed = 0
-        if (kept := self._kept(match)) is None:
-            return
-        if self._store.restore(sequence.slot, rows_of(kept.end, match.length)):
-            sequence.num_computed = match.length
+        kept = self._kept(match)
+        beginning = Remains(sequence.domain, sequence.tokens[: match.length] if kept else [])
+        is_whole = self.reuse is Reuse.WHOLE
+        sequence.slot, held = self.streams.take(beginning, whole=is_whole)
+        if kept is not None and not held:
+            is_restored = self._store.restore(sequence.slot, rows_of(kept.end, match.length))
+            held = match.length if is_restored else 0
+        sequence.num_computed = held
 
     def grow(self, sequence: Sequence, count: int) -> None:
         """Note that ``count`` more tokens of a sequence were computed."""
@@ -125,15 +115,19 @@ class KvCache:
             return
         self.evicted += sequence.heirs
         sequence.heirs = []
-        self._clear(slot)
+        self.streams.give_back(slot)
 
     def settle(self) -> None:
-        """Move what is kept of ended sequences out of the KV cache."""
+        """Keep what ended sequences leave; it stays in their streams, too, for the time being."""
         for sequence, slot in self._leaving:
+            remains = None
             if self._keep(sequence, slot, sequence.num_computed) is None:
                 self.evicted += sequence.heirs
+            else:
+                tokens = sequence.tokens[: sequence.num_computed]
+                remains = Remains(sequence.domain, tokens)
             sequence.heirs = []
-            self._clear(slot)
+            self.streams.give_back(slot, remains)
         self._leaving.clear()
 
     def pause(self, sequence: Sequence) -> None:
@@ -154,36 +148,16 @@ class KvCache:
         return self.bank.free >= size
 
     def compact(self, running: Iterable[Sequence]) -> None:
-        """Close the gaps between running sequences.
-
-        llama.cpp computes neighbours together, and reads all weights once more after each gap.
-        """
+        """Close the gaps between running sequences."""
         placed = sorted(running, key=lambda sequence: sequence.slot)
         while placed and placed[-1].slot - placed[0].slot >= len(placed):
-            gap = next(slot for slot in self._free if slot > placed[0].slot)
-            last = placed.pop()
+            last, gap = placed.pop(), self.streams.gap(placed[0].slot)
+            self.streams.empty(gap)
             if not self._store.move(last.slot, gap):
                 return
-            self._free.remove(gap)
-            insort(self._free, last.slot)
+            self.streams.exchange(last.slot, gap)
             last.slot = gap
             insort(placed, last, key=lambda sequence: sequence.slot)
-
-    def idle_beside(self, slots: Items[int], count: int) -> list[int]:
-        """Return so many empty streams before or after these neighbours, or none."""
-        first, last = slots[0], slots[-1]
-        if last - first >= len(slots):
-            return []
-        after = range(last + 1, last + 1 + count)
-        before = range(first - count, first)
-        for idle in (after, before):
-            if all(slot in self._free for slot in idle):
-                return [*idle]
-        return []
-
-    def _clear(self, slot: int) -> None:
-        self._store.forget(slot)
-        insort(self._free, slot)
 
     def _kept(self, match: Match) -> Kept | None:
         """Return the match among what is kept; what is being computed is kept first."""

@@ -213,7 +213,7 @@ class Loop:
         missing = 0 if plan[0].sequence.is_prefilling else self._grain.missing(len(plan))
         if not missing or any(len(work.tokens) > 1 for work in plan):
             return ()
-        return self.cache.idle_beside([work.sequence.slot for work in plan], missing)
+        return self.cache.streams.idle_beside([work.sequence.slot for work in plan], missing)
 
     def _note_wait(self, sequence: Sequence) -> None:
         """Take note of an interactive attempt that is about to get its first token."""
