@@ -206,8 +206,22 @@ class Usage(Message, frozen=True, kw_only=True):
     cached_tokens: int = 0
 
 
+class Choice(Message, frozen=True, kw_only=True):
+    """One of several answers to the same request; ``logprobs`` as in ``Completion``."""
+
+    text: str
+    finish_reason: FinishReason
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = ""
+    logprobs: list[dict[str, Any]] | None = None
+
+
 class Completion(Message, frozen=True, kw_only=True):
-    """The whole answer to a request that did not ask for a stream."""
+    """The whole answer to a request that did not ask for a stream.
+
+    logprobs: OpenAI's items, one a token, as in frames; there if the request asked for them.
+    others: the choices after the first, of a request with n > 1; usage is that of all.
+    """
 
     id: str
     model: str
@@ -223,3 +237,5 @@ class Completion(Message, frozen=True, kw_only=True):
     """One per input: little-endian float32, in JSON as base64."""
     scores: tuple[float, ...] = ()
     """One per input of a rerank, in their order."""
+    logprobs: list[dict[str, Any]] | None = None
+    others: tuple[Choice, ...] = ()

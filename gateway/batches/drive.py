@@ -17,7 +17,7 @@ from gateway.batches import kept
 from gateway.batches.answers import Ending
 from gateway.batches.assembly import Assembly
 from gateway.batches.book import Book, Kept
-from gateway.batches.clerk import Desk
+from gateway.batches.desk import Desk
 from gateway.batches.kept import BatchRecord
 from gateway.batches.lines import Inspector, Rules, split
 from gateway.batches.parts import Checkpoint, Journal, LineResult, write_part
@@ -199,7 +199,7 @@ class Drive:
             raise Superseded("another gateway has committed this part") from None
         self._parts, self._checkpoint = number, checkpoint
         await self._change(self._counted)
-        await self._forget([result.job for result in results if result.job])
+        await self._forget([job for result in results for job in result.jobs])
 
     def _counted(self, record: BatchRecord) -> BatchRecord:
         return kept.counted(record, self._parts, self._checkpoint)

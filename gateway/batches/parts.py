@@ -32,15 +32,15 @@ class LineResult:
     """What came of a line: the line that goes out, newline included.
 
     place: of the line's request among all of them, from 1. ok: whether it goes into the output,
-    else among the errors. expired: it was not computed in time. job: whose record is not needed any
-    more.
+    else among the errors. expired: it was not computed in time. jobs: whose records are not needed
+    any more.
     """
 
     place: int
     text: bytes
     ok: bool = False
     expired: bool = False
-    job: str = ""
+    jobs: tuple[str, ...] = ()
 
 
 class Checkpoint(Message, frozen=True, kw_only=True):

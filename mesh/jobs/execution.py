@@ -34,6 +34,7 @@ from mesh.jobs.streams import Work, WorkStream
 from mesh.router import Router
 from schemas.inference import Completion
 from schemas.jobs import JobError, JobRecord, JobState
+from schemas.wire import encode
 
 log = structlog.get_logger("mesh.jobs")
 
@@ -205,7 +206,17 @@ class Execution:
         request = as_job(record.request, destination.policy, max(0, int(remaining)))
         async with self._bench.router.open(request) as answer:
             self.dispatch()  # the router takes the slot before it waits for anything
-            return await answer.completion()
+            return self._kept_whole(await answer.completion())
+
+    def _kept_whole(self, completion: Completion) -> Completion:
+        """Return an answer that can be stored; raises ``PayloadTooLarge`` for others."""
+        size, limit = len(encode(completion)), self._bench.settings.max_result
+        if size <= limit:
+            return completion
+        raise PayloadTooLarge(
+            f"the answer has {size} bytes, of which {limit} are stored: ask for fewer tokens, "
+            "choices or log-probabilities"
+        )
 
     def _timely(self, record: JobRecord, error: MeshError) -> MeshError:
         """Tell the job's own deadline, which is final, from that of one execution."""

@@ -33,6 +33,8 @@ def test_a_request_with_something_to_compute_is_let_in(fields: dict[str, Any]) -
     ("fields", "param"),
     [
         ({}, "messages"),
+        ({"messages": HELLO, "n": 0}, "n"),
+        ({"messages": HELLO, "n": 129}, "n"),
         ({"prompt": ""}, "prompt"),
         ({"prompt": ()}, "prompt"),
         ({"prompt": "once", "messages": HELLO}, "prompt"),
