@@ -89,3 +89,33 @@ async def test_a_batch_outlives_the_broker(tmp_path: Path) -> None:
         assert done.status == "completed"
         files = (done.output_file_id, done.error_file_id)
         assert check(NAMES, *[await lines_of(client, file) for file in files]) == []
+
+
+async def test_lines_of_several_jobs_outlive_their_gateway(tmp_path: Path) -> None:
+    """Killed with lines half computed, it is followed by one that brings each out whole, once."""
+    prompts = ["one", "two", "three"]
+    lines = [
+        line(name, "/v1/completions", model=MODEL, prompt=prompts, max_tokens=2)
+        for name in NAMES[:200]
+    ]
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(batch_broker(tmp_path / "broker"))
+        await stack.enter_async_context(scripted_worker(broker, settings=STEADY))
+        await stack.enter_async_context(runner_of(broker, JobSide.ANY, SMALL, MODEL))
+        starting = (gateway_process(broker, tmp_path, f"g{number}") for number in range(2))
+        gateways = await asyncio.gather(*map(stack.enter_async_context, starting))
+        client = {
+            each: await stack.enter_async_context(client_at(address_of(each))) for each in gateways
+        }
+        batch = await submit(client[gateways[0]], lines, "/v1/completions")
+
+        killed = await driver_of(batch.id, gateways)
+        await until_async(lambda: has_completed(client[killed], batch.id, 20), 60)
+        killed.process.kill()
+        last = await driver_of(batch.id, set(gateways) - {killed})
+        done = await ended(client[last], batch, within=90)
+
+        output = await lines_of(client[last], done.output_file_id)
+        assert check(NAMES[:200], output) == []
+        choices = {len(each["response"]["body"]["choices"]) for each in output}
+        assert choices == {len(prompts)}
