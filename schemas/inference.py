@@ -123,8 +123,9 @@ class InferRequest(Message, frozen=True, kw_only=True):
     ``{"type": "grammar", "grammar": …}`` (Lark or GBNF). template: variables for the model's chat
     template, such as ``enable_thinking``. cache_prompt: whether a warm prefix may be used and kept.
     inputs: texts or token ids to embed or to rank against ``query``; dimensions: length of the
-    vectors, ``None`` for the model's own. traceparent, tracestate: the trace that the request
-    belongs to (W3C trace context).
+    vectors, ``None`` for the model's own. cloud_attempts: how many attempts may begin in the cloud,
+    after which the request fails rather than cost more; ``None`` for as many as it takes.
+    traceparent, tracestate: the trace that the request belongs to (W3C trace context).
     """
 
     model: str
@@ -152,6 +153,7 @@ class InferRequest(Message, frozen=True, kw_only=True):
     response_format: dict[str, Any] | None = None
     template: dict[str, Any] | None = None
     cache_prompt: bool = True
+    cloud_attempts: int | None = None
     traceparent: str = ""
     tracestate: str = ""
 

@@ -28,6 +28,7 @@ class Clerk:
         self._desk, self._line = desk, line
         self._names = Names.of(desk.record.id, line.custom_id)
         self._known: Prepared | None = None
+        self._jobs: Sequence[Assignment] = ()
 
     @property
     def place(self) -> int:
@@ -45,26 +46,27 @@ class Clerk:
     async def answer(self) -> LineResult:
         """Have the line computed, and wait for that; it takes as long as it takes."""
         try:
-            jobs = self._assignments()
+            self._assign()
         except MeshError as error:
             return self._failed(describe(error))
         try:
-            result = self._told(await _records_of(jobs))
+            await self._fund()
+            result = self._told(await self._records())
         except MeshError as error:
             result = self._failed(describe(error))
         if not result.ok:
-            await _withdraw(jobs)
+            await self._withdrawn()
         return self._of_jobs(result)
 
     async def withdraw(self, ending: Ending) -> LineResult:
         """Have the line computed no more; one that was computed already is answered."""
         try:
-            jobs = self._assignments()
+            self._assign()
         except MeshError as error:
             return self._failed(describe(error))
-        found = await _withdraw(jobs)
+        found = await self._withdrawn()
         records = [job for job in found if job is not None and job.state is not JobState.CANCELLED]
-        whole = len(records) == len(jobs)
+        whole = len(records) == len(found)
         return self._of_jobs(self._told(records) if whole else self.give_up(ending))
 
     def give_up(self, ending: Ending) -> LineResult:
@@ -81,8 +83,16 @@ class Clerk:
 
     def _of_jobs(self, result: LineResult) -> LineResult:
         """Return a result together with the jobs whose records it makes superfluous."""
-        count = 0 if self._known is None else len(self._known.requests)
-        return replace(result, jobs=self._names.jobs(count))
+        jobs = tuple(job.id for job in self._jobs)
+        bills = tuple(bill for job in self._jobs for bill in job.bills())
+        return replace(result, jobs=jobs, bills=bills)
+
+    def _assign(self) -> None:
+        """Make jobs of the line, unless there are some; raises ``MeshError``."""
+        if not self._jobs:
+            requests = self._prepared().requests
+            jobs = zip(self._names.jobs(len(requests)), requests, strict=True)
+            self._jobs = [Assignment(self._desk, job, request) for job, request in jobs]
 
     def _prepared(self) -> Prepared:
         """Return what the line asks for; raises ``MeshError``."""
@@ -102,10 +112,29 @@ class Clerk:
             deadline_ms=self._desk.deadline_ms,
         )
 
-    def _assignments(self) -> list[Assignment]:
-        requests = self._prepared().requests
-        jobs = zip(self._names.jobs(len(requests)), requests, strict=True)
-        return [Assignment(self._desk, job, request) for job, request in jobs]
+    async def _fund(self) -> None:
+        """Set aside what jobs may cost that are not there yet, if the key has a budget."""
+        purse = self._desk.purse
+        if purse is None:
+            return
+        new = [job for job in self._jobs if not await job.exists()]
+        funded = await purse.fund(self.place, [job.request for job in new])
+        for job, terms in zip(new, funded, strict=True):
+            job.fund(terms)
+
+    async def _records(self) -> list[JobRecord]:
+        """Return the ends of the jobs in their order, up to the first that brings no answer."""
+        for job in self._jobs:
+            await job.submit()
+        records: list[JobRecord] = []
+        for job in self._jobs:
+            records.append(await job.ended())
+            if records[-1].result is None:
+                break
+        return records
+
+    async def _withdrawn(self) -> list[JobRecord | None]:
+        return [await job.withdraw() for job in self._jobs]
 
     def _told(self, records: Sequence[JobRecord]) -> LineResult:
         completions = [job.result for job in records if job.result is not None]
@@ -129,19 +158,3 @@ class Clerk:
             place=self._line.place,
             text=answers.failed(self._names, problem, self._desk.kind.names),
         )
-
-
-async def _records_of(jobs: Sequence[Assignment]) -> list[JobRecord]:
-    """Return the ends of a line's jobs in their order, up to the first that brings no answer."""
-    for job in jobs:
-        await job.submit()
-    records: list[JobRecord] = []
-    for job in jobs:
-        records.append(await job.ended())
-        if records[-1].result is None:
-            break
-    return records
-
-
-async def _withdraw(jobs: Sequence[Assignment]) -> list[JobRecord | None]:
-    return [await job.withdraw() for job in jobs]

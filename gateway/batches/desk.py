@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.batches.kept import BatchRecord
 from gateway.batches.kinds import KINDS, Kind
+from gateway.batches.purse import Purse
 from mesh.jobs.client import Jobs
 
 
@@ -14,12 +15,13 @@ from mesh.jobs.client import Jobs
 class Desk:
     """What clerks of one batch work with.
 
-    resolve: a model's name in the mesh.
+    resolve: a model's name in the mesh. purse: of a batch whose key has a budget for the cloud.
     """
 
     record: BatchRecord
     jobs: Jobs
     resolve: Callable[[str], str]
+    purse: Purse | None = None
 
     @property
     def kind(self) -> Kind[Any]:

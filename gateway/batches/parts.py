@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from gateway.batches.bills import Bill
 from gateway.batches.progress import Ranges
 from mesh.buckets import MEBIBYTE, Bucket, BucketSettings
 from mesh.errors import StoreError
@@ -33,7 +34,7 @@ class LineResult:
 
     place: of the line's request among all of them, from 1. ok: whether it goes into the output,
     else among the errors. expired: it was not computed in time. jobs: whose records are not needed
-    any more.
+    any more. bills: what they cost of what was set aside for them.
     """
 
     place: int
@@ -41,6 +42,7 @@ class LineResult:
     ok: bool = False
     expired: bool = False
     jobs: tuple[str, ...] = ()
+    bills: tuple[Bill, ...] = ()
 
 
 class Checkpoint(Message, frozen=True, kw_only=True):
