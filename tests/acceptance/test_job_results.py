@@ -12,17 +12,20 @@ from msgspec import structs
 import mesh
 from mesh.accounts import Role
 from mesh.broker import Broker
-from mesh.errors import InvalidRequest, PayloadTooLarge, Unsupported
+from mesh.errors import InvalidRequest, PayloadTooLarge, Unsupported, UpstreamMalformed
 from mesh.subjects import JobSide
-from schemas.fleet import ModelState
-from schemas.inference import Completion, Sampling
+from schemas.fleet import ModelState, Tier
+from schemas.inference import Completion, Policy, Sampling
 from schemas.jobs import JobRecord, JobState
 from schemas.wire import decoder
-from tests.support.jobs import SMALL, job_broker, job_mesh, order, runner_of
+from tests.support.command import finished
+from tests.support.faulty_upstream import Fault, faulty_upstream
+from tests.support.jobs import SMALL, job_broker, job_mesh, jobs_of, order, runner_of
 from tests.support.llama import llama_settings
 from tests.support.mesh import agent_of
 from tests.support.natsclient import signed_in
 from tests.support.tiny_model import write_tiny_model
+from tests.support.upstream import engine_on
 from tests.support.wait import until, until_async
 from workers.llama.engine import LlamaEngine
 from workers.scripted import ScriptedSettings
@@ -50,7 +53,7 @@ def tokens_of(completion: Completion) -> list[list[str]]:
 
 
 async def test_a_result_has_what_was_asked_for(tmp_path: Path) -> None:
-    """The Python client and a bare NATS client get the same choices and log-probabilities."""
+    """Python client, bare NATS client and command line get the same choices and probabilities."""
     async with llama_jobs(tmp_path) as broker:
         async with mesh.connect(broker.url, creds=broker.creds(Role.CLIENT)) as m:
             request = m.request("tiny", "hi", max_tokens=3, sampling=GREEDY, n=2, logprobs=1)
@@ -79,6 +82,14 @@ async def test_a_result_has_what_was_asked_for(tmp_path: Path) -> None:
         stored = await record_of(broker, {"request": body})
         assert stored.result is not None
         assert tokens_of(stored.result) == tokens_of(result)
+
+        sheet = tmp_path / "jobs.jsonl"
+        sheet.write_text(json.dumps({"request": body}) + "\n")
+        bus = (f"--nats={broker.url}", f"--creds={broker.creds(Role.CLIENT)}")
+        printed = await finished(tmp_path, "jobs", "submit", str(sheet), *bus)
+        record = decoder(JobRecord).decode(printed.out)
+        assert record.result is not None
+        assert tokens_of(record.result) == tokens_of(result)
 
 
 async def record_of(broker: Broker, submission: object) -> JobRecord:
@@ -123,3 +134,46 @@ async def test_what_no_worker_can_do_is_a_dead_letter(tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest) as refused:
             await jobs.jobs.submit(order(n=0))
         assert refused.value.param == "n"
+
+
+async def test_a_job_goes_to_the_cloud_as_often_as_it_may(tmp_path: Path) -> None:
+    """One attempt that gave no answer uses up the one that was allowed, also for who retries."""
+    async with (
+        job_broker(tmp_path) as broker,
+        faulty_upstream() as upstream,
+        engine_on(upstream) as engine,
+        agent_of(broker, engine, tier=Tier.CLOUD),
+        runner_of(broker, JobSide.ANY, SMALL, "spark"),
+        jobs_of(broker) as jobs,
+    ):
+        upstream.fault = Fault.MALFORMED
+        asked = order(model="spark", policy=Policy.CLOUD_ONLY, cloud_attempts=1, note="mine")
+        handle = await jobs.submit(asked)
+        with pytest.raises(UpstreamMalformed):
+            await handle.result(timeout=20)
+        record = await handle.status()
+        assert (record.cloud_attempts, record.failures, record.note) == (1, 1, "mine")
+
+        await jobs.retry(handle.id)
+        again = await handle.ended()
+        assert (again.state, again.cloud_attempts) == (JobState.FAILED, 1)
+        assert upstream.calls == 1
+
+
+async def test_an_attempt_that_is_turned_away_does_not_count(tmp_path: Path) -> None:
+    """The record says how many attempts may have cost something: the one that answered."""
+    async with (
+        job_broker(tmp_path) as broker,
+        faulty_upstream() as upstream,
+        engine_on(upstream) as engine,
+        agent_of(broker, engine, tier=Tier.CLOUD),
+        runner_of(broker, JobSide.ANY, SMALL, "spark"),
+        jobs_of(broker) as jobs,
+    ):
+        upstream.fault, upstream.retry_after = Fault.RATE_LIMITED, "0"
+        asked = order(model="spark", policy=Policy.CLOUD_ONLY, cloud_attempts=1)
+        handle = await jobs.submit(asked)
+        await until(lambda: upstream.calls > 0, within=20)
+        upstream.fault = Fault.NONE
+        assert (await handle.result(timeout=20)).tier is Tier.CLOUD
+        assert (await handle.status()).cloud_attempts == 1

@@ -26,7 +26,7 @@ from tests.support.wait import until
 from workers.scripted import ScriptedSettings
 
 SMALL = JobSettings(records=64 * MIB, keys=16 * MIB, index=16 * MIB)
-REQUEST_FIELDS = ("policy", "model", "max_tokens", "n", "logprobs")
+REQUEST_FIELDS = ("policy", "model", "max_tokens", "n", "logprobs", "cloud_attempts")
 ROLES = {JobSide.ANY: Role.RUNNER, JobSide.EDGE: Role.EDGE_RUNNER}
 
 
