@@ -21,6 +21,7 @@ from mesh.accounts import Role
 from mesh.background import background
 from mesh.broker import Broker
 from mesh.buckets import Bucket
+from mesh.jobs.client import Jobs
 from mesh.keys import SPENDING, digest
 from mesh.subjects import JobSide
 from schemas.fleet import Tariff, Tier
@@ -28,7 +29,7 @@ from schemas.keys import Spent
 from schemas.wire import decoder
 from tests.support.batches import batch_broker, ended, line, lines_of, submit
 from tests.support.faulty_upstream import Fault, FaultyUpstream, faulty_upstream
-from tests.support.jobs import SMALL, runner_of
+from tests.support.jobs import SMALL, jobs_of, runner_of
 from tests.support.keys import key_store
 from tests.support.mesh import agent_of, bus_of, router_of, scripted_worker
 from tests.support.responses import client_at
@@ -41,6 +42,7 @@ CALL = 11 * 0.1e-6 + 5 * 10.0e-6
 """What the upstream's answer costs, by the tokens it tells."""
 CLOUD_ONLY = {"x-mesh-policy": "cloud-only"}
 KEY = "key_1"
+SLOTS = 8
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +79,9 @@ async def cloud(folder: Path, *, edge: bool = False) -> AsyncIterator[Cloud]:
         broker = await stack.enter_async_context(batch_broker(folder))
         await stack.enter_async_context(key_store(broker))
         upstream = await stack.enter_async_context(faulty_upstream())
-        engine = await stack.enter_async_context(engine_on(upstream, tariff=TARIFF))
+        engine = await stack.enter_async_context(
+            engine_on(upstream, tariff=TARIFF, max_concurrency=SLOTS)
+        )
         await stack.enter_async_context(agent_of(broker, engine, name="cloud", tier=Tier.CLOUD))
         if edge:
             script = ScriptedSettings(name="spark", tokens=5)
@@ -121,25 +125,60 @@ async def answers_of(client: openai.AsyncOpenAI, batch: Batch) -> tuple[list[Any
     return output, await lines_of(client, batch.error_file_id)
 
 
-async def test_a_budget_holds_for_the_lines_of_a_batch(tmp_path: Path) -> None:
-    """As many as can be paid for are computed, though all are asked for at once.
+async def test_a_budget_holds_for_the_lines_of_batches(tmp_path: Path) -> None:
+    """As many as can be paid for are computed, though all are asked for at once of two gateways.
 
     The others are refused as over HTTP, and what was set aside too much comes back.
     """
-    budget, names = 0.001, [f"r{number}" for number in range(40)]
-    async with cloud(tmp_path) as mesh, client_with(mesh, budget) as client:
-        batch = await submit(client, map(asked, names), extra_headers=CLOUD_ONLY)
-        done = await ended(client, batch, within=60)
+    budget, names = 0.001, [f"r{number}" for number in range(20)]
+    async with (
+        cloud(tmp_path) as mesh,
+        client_with(mesh, budget) as one,
+        client_with(mesh, budget) as other,
+    ):
+        batches = [
+            await submit(client, map(asked, names), extra_headers=CLOUD_ONLY)
+            for client in (one, other)
+        ]
+        good: list[Any] = []
+        bad: list[Any] = []
+        for batch in batches:
+            output, errors = await answers_of(one, await ended(one, batch, within=60))
+            assert sorted(each["custom_id"] for each in (*output, *errors)) == sorted(names)
+            good, bad = good + output, bad + errors
 
-        good, bad = await answers_of(client, done)
-        assert sorted(each["custom_id"] for each in (*good, *bad)) == sorted(names)
         assert {each["response"]["status_code"] for each in bad} == {429}
         codes = {each["response"]["body"]["error"]["code"] for each in bad}
         assert codes == {"insufficient_quota"}
         assert mesh.upstream.calls == len(good)
-        reserved = 0.0001  # a few hundred bytes of request and five tokens at most
-        assert budget - reserved < len(good) * CALL <= budget
+        assert 0 < len(good) * CALL <= budget
         await mesh.settles_at(len(good) * CALL)
+
+
+async def test_a_cancelled_batch_gives_back_what_was_not_begun(tmp_path: Path) -> None:
+    """Lines that the cloud has begun count as they might have cost, those that wait not at all."""
+    async with (
+        cloud(tmp_path) as mesh,
+        client_with(mesh, 1.0) as client,
+        jobs_of(mesh.broker, "t") as jobs,
+    ):
+        mesh.upstream.token_seconds = 60.0
+        names = [f"r{number}" for number in range(10, 30)]
+        batch = await submit(client, map(asked, names), extra_headers=CLOUD_ONLY)
+        await until(lambda: mesh.upstream.calls == SLOTS, within=20)
+        await until_async(lambda: are_there(jobs, len(names)))
+        aside = await mesh.spent()
+        await client.batches.cancel(batch.id)
+        assert (await ended(client, batch)).status == "cancelled"
+
+        async def is_settled() -> bool:
+            return SLOTS * aside // len(names) <= await mesh.spent() < aside
+
+        await until_async(is_settled)
+
+
+async def are_there(jobs: Jobs, count: int) -> bool:
+    return len((await jobs.list()).jobs) == count
 
 
 async def test_without_budget_the_edge_computes_the_lines(tmp_path: Path) -> None:
