@@ -91,7 +91,7 @@ class Quotas:
         self, fleet: Fleet, spending: Spending | None = None, clock: Clock = monotonic
     ) -> None:
         """``spending``: where cloud budgets are kept; without it no budget grants anything."""
-        self._fleet, self._spending, self._clock = fleet, spending, clock
+        self._fleet, self.spending, self._clock = fleet, spending, clock
         self._meters: dict[str, Meter] = {}
         self.untold = Untold()
         """Whose use the other gateways do not know of yet."""
@@ -138,15 +138,19 @@ class Quotas:
         finally:
             self._settle(stay)
 
+    def tariff(self, model: str) -> Tariff | None:
+        """Return what a model costs in the cloud at most; ``None`` if nobody says, or serves it."""
+        seats = self._fleet.seats(model, Tier.CLOUD)
+        return dearest([seat.status.tariff for seat in seats])
+
     async def _reserve(self, stay: Stay, key: str, usd_per_day: float, size: int) -> None:
-        seats = self._fleet.seats(stay.request.model, Tier.CLOUD)
-        tariff = dearest([seat.status.tariff for seat in seats])
-        if tariff is None or self._spending is None:
+        tariff = self.tariff(stay.request.model)
+        if tariff is None or self.spending is None:
             _leave_out_cloud(stay, None)
             return
         amount = price(tariff, most(stay.request, size, tariff))
         try:
-            stay.reservation = await self._spending.reserve(key, amount, usd_per_day)
+            stay.reservation = await self.spending.reserve(key, amount, usd_per_day)
             stay.tariff = tariff
         except BudgetExhausted as error:
             _leave_out_cloud(stay, error)
@@ -154,8 +158,8 @@ class Quotas:
     def _settle(self, stay: Stay) -> None:
         if stay.meter is not None:
             stay.meter.settle(stay.tokens, stay.used)
-        if stay.reservation is not None and self._spending is not None:
-            self._spending.settle(stay.reservation, stay.cost)
+        if stay.reservation is not None and self.spending is not None:
+            self.spending.settle(stay.reservation, stay.cost)
 
 
 async def show_limits(request: web.Request, response: web.StreamResponse) -> None:
@@ -172,13 +176,17 @@ def _leave_out_cloud(stay: Stay, broke: BudgetExhausted | None) -> None:
     there.
     """
     if stay.request.policy is Policy.CLOUD_ONLY:
-        raise broke or NoCapacity(
-            f"no cloud worker of {stay.request.model} says what its tokens cost, "
-            "and this API key has a budget",
-            retry_after=5.0,
-        )
+        raise broke or unpriced(stay.request.model)
     stay.request = msgspec.structs.replace(stay.request, policy=Policy.EDGE_ONLY)
     stay.broke = broke
+
+
+def unpriced(model: str) -> NoCapacity:
+    """Return the error of a request for the cloud alone whose price cannot be known."""
+    return NoCapacity(
+        f"no cloud worker of {model} says what its tokens cost, and this API key has a budget",
+        retry_after=5.0,
+    )
 
 
 def _guess(request: InferRequest) -> int:

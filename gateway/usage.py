@@ -18,3 +18,12 @@ def to_usage(usage: inference.Usage) -> Usage:
 def to_input_usage(usage: inference.Usage) -> InputUsage:
     """Return what a request took that generates nothing."""
     return InputUsage(prompt_tokens=usage.prompt_tokens, total_tokens=usage.prompt_tokens)
+
+
+def added(one: inference.Usage, other: inference.Usage) -> inference.Usage:
+    """Return what two requests took that are answered as one."""
+    return inference.Usage(
+        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
+        completion_tokens=one.completion_tokens + other.completion_tokens,
+        cached_tokens=one.cached_tokens + other.cached_tokens,
+    )

@@ -1,11 +1,20 @@
 """What every request must hold, checked once where it enters the mesh. Pure."""
 
+from typing import Final
+
 from mesh.errors import InvalidRequest
 from schemas.inference import InferRequest, Task
+
+MAX_CHOICES: Final = 128
+"""Of one request, as OpenAI has it; workers and gateways may allow fewer."""
 
 
 def check(request: InferRequest) -> None:
     """Raise ``InvalidRequest`` naming the field for a request that gives nothing to compute."""
+    if not 1 <= request.n <= MAX_CHOICES:
+        raise InvalidRequest(f"n lies between 1 and {MAX_CHOICES}", param="n")
+    if request.cloud_attempts is not None and request.cloud_attempts < 1:
+        raise InvalidRequest("cloud_attempts is at least 1", param="cloud_attempts")
     if request.task in (Task.GENERATE, Task.COUNT):
         _check_text(request)
     else:

@@ -1,14 +1,15 @@
 """The answer to one request: where it runs, its frames, or the whole completion."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Self
 
 import msgspec
 
+from mesh.gathered import Gathered
 from mesh.trace import TraceContext
 from schemas.fleet import Tier
 from schemas.frames import Beat, Delta, Done
-from schemas.inference import Completion, FunctionCall, InferRequest, ToolCall, Usage
+from schemas.inference import Completion, InferRequest, Usage
 
 Output = Delta | Beat | Done
 """What a client of the router sees: new output, a sign of life every second, the end."""
@@ -99,8 +100,8 @@ class Answer:
         await self.aclose()
 
     async def completion(self) -> Completion:
-        """Return the whole answer (choice 0) once it is complete."""
-        gathered = Gathered()
+        """Return the whole answer once it is complete."""
+        gathered = Gathered(self.request.n)
         async for frame in self:
             if isinstance(frame, Delta):
                 gathered.add(frame)
@@ -108,72 +109,22 @@ class Answer:
                 return self._complete(gathered, frame)
         raise RuntimeError("frames end with Done or an error")
 
-    def _complete(self, gathered: "Gathered", done: Done) -> Completion:
+    def _complete(self, gathered: Gathered, done: Done) -> Completion:
         assert self.route is not None, "a worker accepted before it was done"  # noqa: S101
+        first, *others = gathered.choices(done)
         return Completion(
             id=self.request.id,
             model=self.request.model,
-            text="".join(gathered.text),
-            reasoning="".join(gathered.reasoning),
-            tool_calls=gathered.calls(),
-            finish_reason=done.finish_reason,
+            text=first.text,
+            reasoning=first.reasoning,
+            tool_calls=first.tool_calls,
+            finish_reason=first.finish_reason,
+            logprobs=first.logprobs,
+            others=tuple(others),
             usage=done.usage,
             tier=self.route.tier,
             worker=self.route.worker,
             fallback=self.route.fallback,
             vectors=gathered.vectors.whole(),
             scores=gathered.scores.whole(),
-        )
-
-
-T = TypeVar("T")
-
-
-class Rows(Generic[T]):
-    """What was computed of each input, put in the order of the inputs."""
-
-    def __init__(self) -> None:
-        self._pieces: dict[int, tuple[T, ...]] = {}
-
-    def add(self, index: int, rows: tuple[T, ...]) -> None:
-        """Take in those of the inputs from ``index`` on."""
-        if rows:
-            self._pieces[index] = rows
-
-    def whole(self) -> tuple[T, ...]:
-        """Return all of them."""
-        return tuple(
-            row
-            for _, rows in sorted(self._pieces.items(), key=lambda piece: piece[0])
-            for row in rows
-        )
-
-
-class Gathered:
-    """Deltas of one choice put together."""
-
-    def __init__(self) -> None:
-        self.vectors: Rows[bytes] = Rows()
-        self.scores: Rows[float] = Rows()
-        self.text: list[str] = []
-        self.reasoning: list[str] = []
-        self._calls: dict[int, tuple[str, str, list[str]]] = {}
-
-    def add(self, delta: Delta) -> None:
-        """Take in a delta; only the first choice counts."""
-        self.vectors.add(delta.index, delta.vectors)
-        self.scores.add(delta.index, delta.scores)
-        if delta.index != 0:
-            return
-        self.text.append(delta.text)
-        self.reasoning.append(delta.reasoning)
-        for call in delta.tool_calls:
-            known = self._calls.setdefault(call.index, (call.id or "", call.name or "", []))
-            known[2].append(call.arguments)
-
-    def calls(self) -> tuple[ToolCall, ...]:
-        """Return the tool calls in order of their index."""
-        return tuple(
-            ToolCall(id=call_id, function=FunctionCall(name=name, arguments="".join(arguments)))
-            for _, (call_id, name, arguments) in sorted(self._calls.items())
         )

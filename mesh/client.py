@@ -144,9 +144,16 @@ class Mesh:
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
         sampling: Sampling | None = None,
+        n: int = 1,
+        logprobs: int | None = None,
     ) -> InferRequest:
-        """Return a request for ``submit``; arguments as for ``chat``."""
-        return self._chat(model, messages, policy, None, max_tokens, stop, sampling)
+        """Return a request for ``submit``; arguments as for ``chat``.
+
+        n: answers to give. logprobs: alternatives to tell for each token, 0 for the chosen one
+        alone, ``None`` for no log-probabilities. Both are in the result (``Completion``).
+        """
+        request = self._chat(model, messages, policy, None, max_tokens, stop, sampling)
+        return replace(request, n=n, logprobs=logprobs)
 
     async def submit(
         self,

@@ -45,7 +45,7 @@ The code travels on the wire; ``from_code`` turns it back into the exception. No
 on message text.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from schemas.failures import FailureCode
 
@@ -279,6 +279,10 @@ class Conflict(StoreError):
     """Somebody else has changed the entry meanwhile, or made it first."""
 
     code = FailureCode.CONFLICT
+
+
+COSTLESS: Final = (Refused, UpstreamRateLimited, UpstreamAuth, UpstreamRejected)
+"""How an attempt in the cloud ends that nobody charges for: it was turned away before any work."""
 
 
 def _leaves(kind: type[MeshError]) -> list[type[MeshError]]:

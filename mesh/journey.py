@@ -2,6 +2,7 @@
 
 from mesh.demand import Demand, Line
 from mesh.errors import (
+    COSTLESS,
     AttemptFailed,
     BreakerOpen,
     BudgetExhausted,
@@ -34,9 +35,11 @@ MAX_DECLINED = 50
 class Journey:
     """Retries are decided here and nowhere else: one layer, with a budget."""
 
-    def __init__(self, demand: Demand, deadline: float) -> None:
+    def __init__(self, demand: Demand, deadline: float, cloud_attempts: int | None = None) -> None:
+        """``cloud_attempts``: how many may begin in the cloud."""
         self.demand = demand
         self.deadline = deadline
+        self._cloud_attempts = cloud_attempts
         self.visible = False
         """Output has reached the client: nothing can be taken back."""
         self.last_error: MeshError | None = None
@@ -79,7 +82,7 @@ class Journey:
             raise Quarantined(
                 f"{self._deaths} workers died on this request; it is not tried again"
             ) from error
-        if self._attempts >= MAX_ATTEMPTS:
+        if self._attempts >= MAX_ATTEMPTS or not self._may_go_on(error, node):
             raise error
         self.last_error = error
         self.demand.digest = trail.digest if trail is not None and follows else ""
@@ -91,6 +94,14 @@ class Journey:
         if isinstance(self.last_error, AttemptFailed):
             return self.last_error
         return DeadlineExceeded("the deadline passed while the request waited for a free slot")
+
+    def _may_go_on(self, error: MeshError, node: Node) -> bool:
+        """Count an attempt that the cloud may have charged for; false: it was the last allowed."""
+        is_free = node.key[0] is not Tier.CLOUD or isinstance(error, COSTLESS)
+        if is_free or self._cloud_attempts is None:
+            return True
+        self._cloud_attempts -= 1
+        return self._cloud_attempts > 0
 
     def _after_refusal(self, error: MeshError, node: Node) -> None:
         self._declined += 1

@@ -25,7 +25,7 @@ from mesh.attempt import Attempt
 from mesh.bus import Bus
 from mesh.clock import Clock, monotonic
 from mesh.demand import Demand, Line
-from mesh.errors import MeshError, NoCapacity
+from mesh.errors import COSTLESS, MeshError, NoCapacity
 from mesh.estimate import ModelHistory
 from mesh.fleet import Fleet
 from mesh.journey import Journey
@@ -193,6 +193,7 @@ class Router:
                         yield Beat(seq=0)
                     decision = ticket.take(settled)
             seat, fallback = _destination(decision, journey)
+            begun = answer.cloud_attempts
             with self._attempt(seat, answer, journey, trail) as attempt:
                 try:
                     while True:
@@ -226,6 +227,8 @@ class Router:
                             yield frame
                 except MeshError as error:
                     _log_failure(request, answer.trace, seat, error)
+                    if isinstance(error, COSTLESS):
+                        answer.cloud_attempts = begun
                     journey.after(error, seat.node, trail)
                     if not journey.demand.digest:
                         trail = Trail(request)
@@ -255,7 +258,7 @@ class Router:
         )
         if self._fleet.group(request.model, Tier.EDGE).holders:
             demand.prefixes = prefixes(request)
-        return Journey(demand, deadline)
+        return Journey(demand, deadline, request.cloud_attempts)
 
     def _waiting(self, model: str, urgency: Urgency) -> int:
         return len(self._lines.get((model, urgency), ()))

@@ -123,8 +123,9 @@ class InferRequest(Message, frozen=True, kw_only=True):
     ``{"type": "grammar", "grammar": …}`` (Lark or GBNF). template: variables for the model's chat
     template, such as ``enable_thinking``. cache_prompt: whether a warm prefix may be used and kept.
     inputs: texts or token ids to embed or to rank against ``query``; dimensions: length of the
-    vectors, ``None`` for the model's own. traceparent, tracestate: the trace that the request
-    belongs to (W3C trace context).
+    vectors, ``None`` for the model's own. cloud_attempts: how many attempts may begin in the cloud,
+    after which the request fails rather than cost more; ``None`` for as many as it takes.
+    traceparent, tracestate: the trace that the request belongs to (W3C trace context).
     """
 
     model: str
@@ -152,6 +153,7 @@ class InferRequest(Message, frozen=True, kw_only=True):
     response_format: dict[str, Any] | None = None
     template: dict[str, Any] | None = None
     cache_prompt: bool = True
+    cloud_attempts: int | None = None
     traceparent: str = ""
     tracestate: str = ""
 
@@ -206,8 +208,22 @@ class Usage(Message, frozen=True, kw_only=True):
     cached_tokens: int = 0
 
 
+class Choice(Message, frozen=True, kw_only=True):
+    """One of several answers to the same request; ``logprobs`` as in ``Completion``."""
+
+    text: str
+    finish_reason: FinishReason
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = ""
+    logprobs: list[dict[str, Any]] | None = None
+
+
 class Completion(Message, frozen=True, kw_only=True):
-    """The whole answer to a request that did not ask for a stream."""
+    """The whole answer to a request that did not ask for a stream.
+
+    logprobs: OpenAI's items, one a token, as in frames; there if the request asked for them.
+    others: the choices after the first, of a request with n > 1; usage is that of all.
+    """
 
     id: str
     model: str
@@ -223,3 +239,5 @@ class Completion(Message, frozen=True, kw_only=True):
     """One per input: little-endian float32, in JSON as base64."""
     scores: tuple[float, ...] = ()
     """One per input of a rerank, in their order."""
+    logprobs: list[dict[str, Any]] | None = None
+    others: tuple[Choice, ...] = ()

@@ -47,7 +47,8 @@ class Submit(Message, frozen=True, kw_only=True):
     key: the same key of a tenant is the same job. id: of the job, chosen by a client that wants to
     repeat its question safely without a key; ``job_`` and letters or digits. deadline_ms: until the
     answer must be there, after which it is not computed any more. not_before_ms: until it may run.
-    webhook: URL to tell the end to (``schemas.webhooks``).
+    webhook: URL to tell the end to (``schemas.webhooks``). note: a text that is kept with the job
+    for whoever submitted it, and means nothing to anybody else.
     """
 
     request: InferRequest
@@ -58,6 +59,7 @@ class Submit(Message, frozen=True, kw_only=True):
     deadline_ms: int | None = None
     not_before_ms: int = 0
     webhook: str | None = None
+    note: str = ""
 
 
 class JobError(Message, frozen=True, kw_only=True):
@@ -110,8 +112,9 @@ class JobRecord(Message, frozen=True, kw_only=True):
     attempt: counts executions, and fences them: only the newest may write. failures: executions
     that failed and not merely vanished; max_failures: how many are allowed. deaths: engines that
     died of it. message: number of the message, in its stream, that the newest attempt executes.
-    digest: of what was submitted. cloud: why the cloud may compute it, if it may. notice: of the
-    end of a job that has a webhook.
+    digest: of what was submitted. cloud: why the cloud may compute it, if it may. cloud_attempts:
+    how many may have begun there. note: as submitted. notice: of the end of a job that has a
+    webhook.
     ``request`` is left out of answers that do not ask for it.
     """
 
@@ -129,6 +132,7 @@ class JobRecord(Message, frozen=True, kw_only=True):
     runner: str = ""
     message: int = 0
     cloud: str = ""
+    cloud_attempts: int = 0
     created_ms: int = 0
     due_ms: int = 0
     deadline_ms: int | None = None
@@ -137,6 +141,7 @@ class JobRecord(Message, frozen=True, kw_only=True):
     result: Completion | None = None
     error: JobError | None = None
     webhook: str | None = None
+    note: str = ""
     notice: JobNotice | None = None
 
 

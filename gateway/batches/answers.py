@@ -58,8 +58,14 @@ class Names:
 
     @property
     def job(self) -> str:
-        """The id of the job."""
+        """The id of the job of a line that takes one."""
         return f"job_{self.token}"
+
+    def jobs(self, count: int) -> tuple[str, ...]:
+        """Return the ids of the jobs of a line that takes ``count``."""
+        if count == 1:
+            return (self.job,)
+        return tuple(f"{self.job}p{number}" for number in range(count))
 
 
 def answered(names: Names, body: Body) -> bytes | None:

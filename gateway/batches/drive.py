@@ -17,11 +17,12 @@ from gateway.batches import kept
 from gateway.batches.answers import Ending
 from gateway.batches.assembly import Assembly
 from gateway.batches.book import Book, Kept
-from gateway.batches.clerk import Desk
+from gateway.batches.desk import Desk
 from gateway.batches.kept import BatchRecord
 from gateway.batches.lines import Inspector, Rules, split
 from gateway.batches.parts import Checkpoint, Journal, LineResult, write_part
 from gateway.batches.progress import Progress
+from gateway.batches.purse import purse_of
 from gateway.batches.work import Task, Work
 from gateway.files.cabinet import Cabinet
 from gateway.files.kept import new_id
@@ -68,6 +69,7 @@ class Drive:
         self._checkpoint = Checkpoint()
         self._progress = Progress()
         self._parts = batch.record.parts
+        self._purse = purse_of(garage.house, batch.record)
         self._changing = anyio.Lock()
 
     @property
@@ -164,8 +166,13 @@ class Drive:
         if self._record.batch.in_progress_at is None:
             return  # cancelled before its file was read
         garage = self._garage
+        if self._purse is not None and not garage.house.fleet.settled:
+            await anyio.sleep(HEARD_WITHIN)  # or the cloud would seem to have no prices
         desk = Desk(
-            record=self._record, jobs=garage.jobs(self._record.tenant), resolve=self._resolve
+            record=self._record,
+            jobs=garage.jobs(self._record.tenant),
+            resolve=self._resolve,
+            purse=self._purse,
         )
         file = self._record.file
         # The lines were measured when the file was looked at, maybe by a gateway that takes more.
@@ -198,8 +205,10 @@ class Drive:
         except Conflict:
             raise Superseded("another gateway has committed this part") from None
         self._parts, self._checkpoint = number, checkpoint
+        if self._purse is not None:
+            self._purse.committed(results)
         await self._change(self._counted)
-        await self._forget([result.job for result in results if result.job])
+        await self._forget([job for result in results for job in result.jobs])
 
     def _counted(self, record: BatchRecord) -> BatchRecord:
         return kept.counted(record, self._parts, self._checkpoint)

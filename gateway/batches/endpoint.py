@@ -17,7 +17,7 @@ from gateway.bodies import BodyDecoder, check_encoding, read_body
 from gateway.files.endpoint import respond
 from gateway.files.kept import FileNotFound, FileRecord
 from gateway.paging import Limits, page
-from gateway.problems import BadRequest, Forbidden
+from gateway.problems import BadRequest
 from mesh.errors import InvalidRequest, QueueFull, Unsupported
 from schemas.inference import Policy
 from schemas.openai.batches import WINDOW, Batch, BatchList, BatchRequest, BatchStatus
@@ -42,7 +42,7 @@ class BatchesEndpoint:
         house = self._house
         caller = house.gatekeeper.identify(credentials(request.headers))
         house.quotas.enter(caller, request)
-        policy = _affordable(caller, headers.policy(request.headers, caller, house.settings.policy))
+        policy = headers.policy(request.headers, caller, house.settings.policy)
         body = await self._read(request)
         file = await self._file(caller, body.input_file_id)
         await self._check_room(caller.tenant)
@@ -129,19 +129,8 @@ class BatchesEndpoint:
             created_ms=int(now * 1000),
             policy=policy,
             models=tuple(sorted(caller.models)),
+            key="" if caller.cloud_usd_per_day is None else caller.key,
+            cloud_usd_per_day=caller.cloud_usd_per_day,
             file=file,
             output_life=None if life is None else life.seconds,
         )
-
-
-def _affordable(caller: Caller, policy: Policy) -> Policy:
-    """Return the policy under which a key's batch is computed.
-
-    Jobs know nothing of what an API key may spend, so a key with a budget for the cloud has its
-    batches at the edge. Raises ``Forbidden`` for one that asks for the cloud alone.
-    """
-    if caller.cloud_usd_per_day is None:
-        return policy
-    if policy is Policy.CLOUD_ONLY:
-        raise Forbidden("Batches of an API key with a budget are computed at the edge.")
-    return Policy.EDGE_ONLY

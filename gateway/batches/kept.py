@@ -37,7 +37,8 @@ class BatchRecord(Message, frozen=True, kw_only=True):
     """A batch: what clients see of it, and what driving it takes.
 
     created_ms: milliseconds since 1970. policy, models: what the API key allowed when the batch was
-    made (no models: all). file: that its requests are read from. output_life: seconds for which
+    made (no models: all). key, cloud_usd_per_day: the id of a key with a budget for the cloud, and
+    that. file: that its requests are read from. output_life: seconds for which
     what it gives is kept, ``None`` for ever. driver: the mark of whoever drives it. parts: how many
     are committed. expired: requests that were not computed in time. drafts: ids of output and
     errors, which the driver writes or one before it left behind.
@@ -48,6 +49,8 @@ class BatchRecord(Message, frozen=True, kw_only=True):
     created_ms: int
     policy: Policy
     models: tuple[str, ...] = ()
+    key: str = ""
+    cloud_usd_per_day: float | None = None
     file: FileRecord
     output_life: int | None = None
     driver: str = ""

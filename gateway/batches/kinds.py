@@ -1,11 +1,11 @@
 """What a line may ask for: the endpoints, each with the translation that it has over HTTP. Pure.
 
-A job brings one whole answer, without log-probabilities. Whatever else an endpoint can do is
-refused here, by name.
+What comes out is whole and in a file. What an endpoint can do beyond that, such as to stream or to
+keep a response, is refused here, by name.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
@@ -13,9 +13,10 @@ from typing import Any, Final, Generic, TypeVar
 from msgspec.structs import replace
 
 from gateway import embeddings, translate
+from gateway.batches.frames import frames_of
 from gateway.bodies import BodyDecoder
 from gateway.completion import Gatherer
-from gateway.completions import translate as completions
+from gateway.completions import translate as texts
 from gateway.completions.answer import TextGatherer
 from gateway.completions.endpoint import FIELDS
 from gateway.problems import SAME_NAMES
@@ -26,7 +27,6 @@ from gateway.responses.items import Reference, to_items
 from gateway.responses.messages import to_messages
 from gateway.translate import Terms
 from mesh.errors import Unsupported
-from schemas.frames import Delta, Done, ToolCallDelta
 from schemas.inference import Completion, InferRequest
 from schemas.openai import Body, ModelBody
 from schemas.openai.chat import ChatCompletion, ChatRequest
@@ -40,10 +40,13 @@ B = TypeVar("B", bound=ModelBody)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A line that was understood: the mesh's request, and what makes a body of its answer."""
+    """A line that was understood: a request of the mesh for each of its jobs, in their order.
 
-    infer: InferRequest
-    compose: Callable[[Completion], Body]
+    compose: makes a body of their answers.
+    """
+
+    requests: tuple[InferRequest, ...]
+    compose: Callable[[Sequence[Completion]], Body]
 
 
 class Kind(Generic[B]):
@@ -52,8 +55,8 @@ class Kind(Generic[B]):
     def __init__(
         self,
         body: type[B],
-        translate: Callable[[B, Terms], InferRequest],
-        compose: Callable[[B, Terms, Completion], Body],
+        translate: Callable[[B, Terms], tuple[InferRequest, ...]],
+        compose: Callable[[B, Terms, Sequence[Completion]], Body],
         names: Mapping[str, str] = SAME_NAMES,
     ) -> None:
         self._decoder = BodyDecoder(body)
@@ -64,32 +67,21 @@ class Kind(Generic[B]):
         """Return what a body asks for; ``terms`` of its model. Raises ``MeshError``."""
         body = self._decoder.decode(raw)
         agreed = terms(body.model)
-        infer = self._translate(body, agreed)
-        return Prepared(infer, lambda completion: self._compose(body, agreed, completion))
+        requests = self._translate(body, agreed)
+        return Prepared(requests, lambda completions: self._compose(body, agreed, completions))
 
 
-def _frames(completion: Completion) -> tuple[Delta, Done]:
-    """Return a whole answer as the frames that it was gathered from."""
-    calls = tuple(
-        ToolCallDelta(
-            index=index, id=call.id, name=call.function.name, arguments=call.function.arguments
-        )
-        for index, call in enumerate(completion.tool_calls)
-    )
-    delta = Delta(seq=0, text=completion.text, reasoning=completion.reasoning, tool_calls=calls)
-    return delta, Done(seq=1, finish_reason=completion.finish_reason, usage=completion.usage)
+def _chat(body: ChatRequest, terms: Terms) -> tuple[InferRequest, ...]:
+    return (translate.to_infer(body, terms),)
 
 
-def _chat(body: ChatRequest, terms: Terms) -> InferRequest:
-    _refuse(body, "n", 1)
-    _refuse(body, "logprobs", False)
-    return translate.to_infer(body, terms)
-
-
-def _chat_answer(body: ChatRequest, terms: Terms, completion: Completion) -> ChatCompletion:
-    delta, done = _frames(completion)
-    gatherer = Gatherer(1)
-    gatherer.add(delta)
+def _chat_answer(
+    body: ChatRequest, terms: Terms, completions: Sequence[Completion]
+) -> ChatCompletion:
+    deltas, done = frames_of(completions)
+    gatherer = Gatherer(body.n or 1)
+    for delta in deltas:
+        gatherer.add(delta)
     return gatherer.complete(
         done,
         completion_id=f"chatcmpl-{terms.id}",
@@ -98,75 +90,74 @@ def _chat_answer(body: ChatRequest, terms: Terms, completion: Completion) -> Cha
     )
 
 
-def _text(body: CompletionRequest, terms: Terms) -> InferRequest:
-    _refuse(body, "n", 1)
-    _refuse(body, "logprobs", None)
-    first, *others = completions.to_infer(body, terms)
-    if others:
-        raise Unsupported("A line of a batch has one prompt: make a line of each.", param="prompt")
-    return first
-
-
-def _text_answer(body: CompletionRequest, terms: Terms, completion: Completion) -> TextCompletion:
-    delta, done = _frames(completion)
+def _text_answer(
+    body: CompletionRequest, terms: Terms, completions: Sequence[Completion]
+) -> TextCompletion:
+    deltas, done = frames_of(completions)
     gatherer = TextGatherer(body)
-    gatherer.add(delta)
+    for delta in deltas:
+        gatherer.add(delta)
     return gatherer.complete(
         done, completion_id=f"cmpl-{terms.id}", model=terms.model, created=int(time.time())
     )
 
 
-def _response(body: ResponsesRequest, terms: Terms) -> InferRequest:
+def _response(body: ResponsesRequest, terms: Terms) -> tuple[InferRequest, ...]:
     responses.check(body)
     for param in ("background", "previous_response_id"):
-        _refuse(body, param, None)
+        _refuse(body, param)
     if body.store:
         raise Unsupported(
             "'store' is not supported in a batch: what is in its file is not kept beside it.",
             param="store",
         )
-    if responses.LOGPROBS in (body.include or ()) or body.top_logprobs:
-        raise Unsupported("Log-probabilities are not supported in a batch.", param="include")
     items = to_items(body.input or "", terms.id)
     given = tuple(item for item in items if not isinstance(item, Reference))
     if len(given) < len(items):
         raise Unsupported("References to items are not supported in a batch.", param="input")
-    return responses.to_infer(body, to_messages(body.instructions, given), terms)
+    return (responses.to_infer(body, to_messages(body.instructions, given), terms),)
 
 
-def _response_answer(body: ResponsesRequest, terms: Terms, completion: Completion) -> Response:
+def _response_answer(
+    body: ResponsesRequest, terms: Terms, completions: Sequence[Completion]
+) -> Response:
     now = int(time.time())
     draft = responses.draft(
         body, response_id=ids.response_id(terms.id), model=terms.model, created_at=now
     )
     composer = Composer(replace(draft, store=False), terms.id)
-    delta, done = _frames(completion)
-    composer.add(delta)
+    deltas, done = frames_of(completions)
+    for delta in deltas:
+        composer.add(delta)
     composer.finish(done, now)
     return composer.response
 
 
+def _embeddings(body: EmbeddingRequest, terms: Terms) -> tuple[InferRequest, ...]:
+    return (embeddings.to_infer(body, terms),)
+
+
 def _embeddings_answer(
-    body: EmbeddingRequest, terms: Terms, completion: Completion
+    body: EmbeddingRequest, terms: Terms, completions: Sequence[Completion]
 ) -> EmbeddingList:
+    (completion,) = completions
     return embeddings.to_list(replace(completion, model=terms.model), body)
 
 
-def _refuse(body: ModelBody, param: str, fine: Any) -> None:
-    """Raise ``Unsupported`` for a field that a line cannot have; ``fine``: the value it may."""
+def _refuse(body: ModelBody, param: str) -> None:
+    """Raise ``Unsupported`` for a field that a line cannot have."""
     value = getattr(body, param)
-    if value is not None and value is not False and value != fine:
-        what = f"only supported as {fine}" if fine else "not supported"
-        raise Unsupported(f"'{param}' is {what} in a batch.", param=param)
+    if value is not None and value is not False:
+        raise Unsupported(f"'{param}' is not supported in a batch.", param=param)
 
 
 KINDS: Final[Mapping[str, Kind[Any]]] = MappingProxyType(
     {
         "/v1/chat/completions": Kind(ChatRequest, _chat, _chat_answer),
-        "/v1/completions": Kind(CompletionRequest, _text, _text_answer, FIELDS),
+        "/v1/completions": Kind(CompletionRequest, texts.to_infer, _text_answer, FIELDS),
         "/v1/responses": Kind(ResponsesRequest, _response, _response_answer, responses.NAMES),
         "/v1/embeddings": Kind(
-            EmbeddingRequest, embeddings.to_infer, _embeddings_answer, embeddings.FIELDS
+            EmbeddingRequest, _embeddings, _embeddings_answer, embeddings.FIELDS
         ),
     }
 )

@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from gateway.batches.bills import Bill
 from gateway.batches.progress import Ranges
 from mesh.buckets import MEBIBYTE, Bucket, BucketSettings
 from mesh.errors import StoreError
@@ -32,15 +33,16 @@ class LineResult:
     """What came of a line: the line that goes out, newline included.
 
     place: of the line's request among all of them, from 1. ok: whether it goes into the output,
-    else among the errors. expired: it was not computed in time. job: whose record is not needed any
-    more.
+    else among the errors. expired: it was not computed in time. jobs: whose records are not needed
+    any more. bills: what they cost of what was set aside for them.
     """
 
     place: int
     text: bytes
     ok: bool = False
     expired: bool = False
-    job: str = ""
+    jobs: tuple[str, ...] = ()
+    bills: tuple[Bill, ...] = ()
 
 
 class Checkpoint(Message, frozen=True, kw_only=True):

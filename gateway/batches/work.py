@@ -13,11 +13,12 @@ import structlog
 
 from gateway.batches.answers import Ending
 from gateway.batches.basket import Basket
-from gateway.batches.clerk import Clerk, Desk
-from gateway.batches.lines import Line, RawLine, read_line
+from gateway.batches.clerk import Clerk
+from gateway.batches.desk import Desk
+from gateway.batches.lines import RawLine, read_line
 from gateway.batches.parts import LineResult
 from gateway.batches.progress import Progress
-from gateway.batches.window import MOST_LINES, Window
+from gateway.batches.window import MOST_JOBS, Window
 
 log = structlog.get_logger("gateway.batches")
 
@@ -31,14 +32,22 @@ class Task:
     commit: Callable[[list[LineResult]], Awaitable[None]]
 
 
+@dataclass
+class Load:
+    """What a line takes of the window: bytes of it and of its answer, and jobs."""
+
+    size: int
+    jobs: int
+
+
 class Work:
     """Has all lines of a batch answered that are not yet."""
 
     def __init__(self, desk: Desk, task: Task) -> None:
         self._desk, self._task = desk, task
         self._window = Window()
-        self._sizes: dict[int, int] = {}
-        """Bytes of the lines that are in the window, and of their answers, by place."""
+        self._loads: dict[int, Load] = {}
+        """Of the lines that are in the window, by place."""
         self._basket = Basket()
         self._computing: set[anyio.CancelScope] = set()
         self._ending: Ending | None = None
@@ -53,8 +62,9 @@ class Work:
                 async for raw in self._task.lines:
                     place += 1
                     if place not in self._task.progress:
-                        await self._let_in(raw, place)
-                        clerks.start_soon(self._see_to, read_line(raw, place))
+                        clerk = Clerk(self._desk, read_line(raw, place))
+                        await self._let_in(clerk, len(raw.raw or b""))
+                        clerks.start_soon(self._see_to, clerk)
             self._basket.close()
 
     def stop(self, ending: Ending) -> None:
@@ -64,21 +74,19 @@ class Work:
             for scope in tuple(self._computing):
                 scope.cancel()
 
-    async def _let_in(self, raw: RawLine, place: int) -> None:
-        size = len(raw.raw or b"")
-        await self._window.enter(size)
-        self._sizes[place] = size
+    async def _let_in(self, clerk: Clerk, size: int) -> None:
+        load = self._loads[clerk.place] = Load(size, _jobs_of(clerk))
+        await self._window.enter(load.size, load.jobs)
 
-    async def _see_to(self, line: Line) -> None:
-        clerk = Clerk(self._desk, line)
+    async def _see_to(self, clerk: Clerk) -> None:
         try:
             result = await self._result(clerk)
         except Exception:
             # One line must not cost all others their answers.
-            log.exception("batch.line_crashed", batch=self._desk.record.id, place=line.place)
+            log.exception("batch.line_crashed", batch=self._desk.record.id, place=clerk.place)
             result = clerk.crashed()
         self._window.hold(len(result.text))
-        self._sizes[line.place] += len(result.text)
+        self._loads[clerk.place].size += len(result.text)
         self._basket.add(result)
 
     async def _result(self, clerk: Clerk) -> LineResult:
@@ -99,9 +107,9 @@ class Work:
         Those are among the first lines that are not answered, as many as the window holds; what
         comes after was never submitted.
         """
-        if self._asked >= 2 * MOST_LINES:
+        if self._asked >= 2 * MOST_JOBS:
             return clerk.give_up(ending)
-        self._asked += 1
+        self._asked += self._loads[clerk.place].jobs
         return await clerk.withdraw(ending)
 
     async def _commit_all(self) -> None:
@@ -109,4 +117,13 @@ class Work:
             results = self._basket.take()
             await self._task.commit(results)
             for result in results:
-                self._window.leave(self._sizes.pop(result.place))
+                load = self._loads.pop(result.place)
+                self._window.leave(load.size, load.jobs)
+
+
+def _jobs_of(clerk: Clerk) -> int:
+    """Return how many jobs a line stands for in the window, one at least."""
+    try:
+        return max(1, clerk.jobs)
+    except Exception:  # the same again when the line is seen to, and there it is told
+        return 1

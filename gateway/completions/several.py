@@ -12,6 +12,7 @@ from anyio.abc import TaskStatus
 from msgspec.structs import replace
 
 from gateway.reception import Opener
+from gateway.usage import added
 from mesh.answer import Answer, Output
 from mesh.background import background
 from mesh.clock import Clock, monotonic, remaining_ms
@@ -107,7 +108,7 @@ class _Several:
                         unfinished[number].discard(frame.index)
                     yield replace(frame, index=number * choices + frame.index)
                 elif isinstance(frame, Done):
-                    usage = _sum(usage, frame.usage)
+                    usage = added(usage, frame.usage)
                     for choice in sorted(unfinished.pop(number)):
                         index = number * choices + choice
                         yield Delta(seq=0, index=index, finish_reason=frame.finish_reason)
@@ -117,11 +118,3 @@ class _Several:
                         return
                 else:
                     yield frame
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
-        completion_tokens=one.completion_tokens + other.completion_tokens,
-        cached_tokens=one.cached_tokens + other.cached_tokens,
-    )

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from mesh.errors import MeshError
 from schemas.failures import REQUEST_FAULTS, FailureCode
+from schemas.inference import Policy
 from schemas.jobs import JobError, JobRecord, JobState
 
 FIRST_PAUSE = 1.0
@@ -48,14 +49,36 @@ def judge(record: JobRecord, error: MeshError, jitter: float = 0.5) -> Verdict:
     )
     if record.deaths >= MAX_DEATHS:
         return Verdict(_quarantined(record, f"{record.deaths} engines died of this job"))
-    if error.code in FINAL or record.failures >= record.max_failures:
+    if error.code in FINAL or record.failures >= record.max_failures or is_stranded(record):
         return Verdict(replace(record, state=JobState.FAILED))
     wanted = error.retry_after or pause(record.failures, jitter)
     return Verdict(replace(record, state=JobState.QUEUED), min(wanted, LONGEST_PAUSE))
 
 
+def may_use_cloud(record: JobRecord) -> bool:
+    """Tell whether another attempt may begin in the cloud, as far as their number goes."""
+    allowed = None if record.request is None else record.request.cloud_attempts
+    return allowed is None or record.cloud_attempts < allowed
+
+
+def is_stranded(record: JobRecord) -> bool:
+    """Tell whether a job is for the cloud alone and may not begin there once more."""
+    request = record.request
+    is_clouds = request is not None and request.policy is Policy.CLOUD_ONLY
+    return is_clouds and not may_use_cloud(record)
+
+
+def given_up(record: JobRecord) -> JobRecord:
+    """Return a job that is stranded, as it ends: with its last error, if there is one."""
+    message = "its attempts in the cloud are used up; what became of the last is not known"
+    error = record.error or JobError(code=FailureCode.WORKER_LOST, message=message)
+    return replace(record, state=JobState.FAILED, error=error, runner="")
+
+
 def taken_over(record: JobRecord) -> JobRecord:
     """Return a running job whose runner vanished, as it goes on: to be run again, or not."""
+    if is_stranded(record):
+        return given_up(record)
     if record.attempt - record.failures >= MAX_TAKEOVERS:
         return _quarantined(record, f"{MAX_TAKEOVERS} runners vanished with this job")
     return record

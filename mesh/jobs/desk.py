@@ -184,6 +184,7 @@ class Desk:
             due_ms=now + order.not_before_ms if order.not_before_ms else 0,
             deadline_ms=None if order.deadline_ms is None else now + order.deadline_ms,
             webhook=order.webhook,
+            note=order.note,
         )
 
     async def _keep(self, record: JobRecord) -> JobRecord:

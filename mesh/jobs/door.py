@@ -13,6 +13,8 @@ from schemas.jobs import Submit
 from schemas.wire import encode
 
 LONGEST_WAIT_MS = 365 * 86_400_000
+LONGEST_NOTE = 1024
+"""Characters."""
 _ID = re.compile(r"job_[A-Za-z0-9]{8,64}")
 
 CheckWebhook = Callable[[str], None]
@@ -67,6 +69,8 @@ class Door:
             _check_name("key", f"{order.tenant}/{order.key}")
         if order.id and not _ID.fullmatch(order.id):
             raise InvalidRequest("an id is job_ and 8 to 64 letters or digits", param="id")
+        if len(order.note) > LONGEST_NOTE:
+            raise InvalidRequest(f"a note has up to {LONGEST_NOTE} characters", param="note")
 
     def _check_room(self, side: JobSide, size: int) -> None:
         if size > self._settings.max_request:

@@ -26,6 +26,7 @@ from mesh.jobs.destination import Destination
 from mesh.jobs.index import OPEN
 from mesh.jobs.insist import insist
 from mesh.jobs.news import tell
+from mesh.jobs.results import storable
 from mesh.jobs.settings import JobSettings
 from mesh.jobs.slots import as_job
 from mesh.jobs.store import Kept
@@ -70,6 +71,7 @@ class Execution:
         self._bench = bench
         self._kept: Kept | None = None
         self._computing: anyio.CancelScope | None = None
+        self._begun_in_cloud = 0
 
     async def run(self) -> None:
         """Execute the job as far as its record allows, and settle the message."""
@@ -154,6 +156,9 @@ class Execution:
             if record.state.final:
                 await self._end(kept, record)
                 return
+        elif backoff.is_stranded(record):
+            await self._end(kept, backoff.given_up(record))
+            return
         destination = bench.choose(record)
         if destination is None:
             bench.stream.give_back(self.work, delay=1.0)
@@ -174,6 +179,8 @@ class Execution:
             runner=self._bench.runner,
             message=self.work.number,
             cloud=destination.reason or record.cloud,
+            # It counts from here on: a runner that vanishes has no way to say whether it began.
+            cloud_attempts=record.cloud_attempts + (destination.reason is not None),
             started_ms=self._bench.storage.clock.now_ms(),
         )
 
@@ -186,10 +193,18 @@ class Execution:
             await self._settle_superseded()
         except MeshError as error:
             log.info("job.attempt_failed", job=record.id, code=str(error.code))
-            await self._judged(kept, backoff.judge(record, self._timely(record, error)))
+            told = self._recounted(record, destination)
+            await self._judged(kept, backoff.judge(told, self._timely(record, error)))
         else:
-            done = replace(record, state=JobState.SUCCEEDED, result=completion, error=None)
+            told = self._recounted(record, destination)
+            done = replace(told, state=JobState.SUCCEEDED, result=completion, error=None)
             await self._end(kept, done)
+
+    def _recounted(self, record: JobRecord, destination: Destination) -> JobRecord:
+        """Return the record with the attempts in the cloud that did begin, now that it is known."""
+        if destination.reason is None:
+            return record
+        return replace(record, cloud_attempts=record.cloud_attempts - 1 + self._begun_in_cloud)
 
     async def _answer(self, record: JobRecord, destination: Destination) -> Completion:
         """Compute in a scope of its own, which ``check`` may cancel."""
@@ -205,7 +220,10 @@ class Execution:
         request = as_job(record.request, destination.policy, max(0, int(remaining)))
         async with self._bench.router.open(request) as answer:
             self.dispatch()  # the router takes the slot before it waits for anything
-            return await answer.completion()
+            try:
+                return storable(await answer.completion(), self._bench.settings.max_result)
+            finally:
+                self._begun_in_cloud = answer.cloud_attempts
 
     def _timely(self, record: JobRecord, error: MeshError) -> MeshError:
         """Tell the job's own deadline, which is final, from that of one execution."""

@@ -11,6 +11,7 @@ class JobSettings:
     """Sizes in bytes, times in seconds.
 
     retention: for which the final record of a job is kept. max_request: of one submission.
+    max_result: of one answer; with its request it must fit into a message of the broker's.
     max_queued: jobs that may wait on one side of the boundary. max_failures: executions of a job
     that may fail. records, keys, index: what the buckets hold at most. patience: age of a backlog
     from which the cloud may compute edge-first jobs; ``hurry``: time before a job's deadline from
@@ -22,6 +23,7 @@ class JobSettings:
 
     retention: float = 7 * DAY
     max_request: int = 2 * MIB
+    max_result: int = 5 * MIB
     max_queued: int = 1_000_000
     max_failures: int = 5
     records: int = 4096 * MIB

@@ -6,6 +6,7 @@ Jobs are computed in what interactive requests leave.
 from msgspec.structs import replace
 
 from mesh.fleet import Fleet
+from mesh.jobs.backoff import may_use_cloud
 from mesh.jobs.destination import Standing
 from mesh.subjects import JobSide
 from schemas.fleet import Tier
@@ -27,9 +28,12 @@ def standing_of(record: JobRecord, side: JobSide, fleet: Fleet, now_ms: int) -> 
     """Return how things stand for a job that was pulled on a side."""
     assert record.request is not None, "records are kept with their request"  # noqa: S101
     model = record.request.model
+    policy = Policy.EDGE_ONLY if side is JobSide.EDGE else record.request.policy
+    if policy is Policy.EDGE_FIRST and not may_use_cloud(record):
+        policy = Policy.EDGE_ONLY
     left = None if record.deadline_ms is None else (record.deadline_ms - now_ms) / 1000
     return Standing(
-        policy=Policy.EDGE_ONLY if side is JobSide.EDGE else record.request.policy,
+        policy=policy,
         edge_idle=idle(fleet, model, Tier.EDGE),
         cloud_idle=idle(fleet, model, Tier.CLOUD),
         edge_serves=fleet.has(model, (Tier.EDGE,)),

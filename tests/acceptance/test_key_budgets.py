@@ -19,7 +19,7 @@ from mesh.keys import SPENDING, KeyStore
 from schemas.fleet import Tariff, Tier
 from schemas.keys import Spent
 from schemas.wire import decoder
-from tests.support.faulty_upstream import FaultyUpstream, faulty_upstream
+from tests.support.faulty_upstream import Fault, FaultyUpstream, faulty_upstream
 from tests.support.keys import MESSAGES, Door, door_of, key_store, known, outcome, raw
 from tests.support.mesh import agent_of, broker_in, bus_of, scripted_worker
 from tests.support.upstream import engine_on
@@ -117,6 +117,17 @@ async def test_without_budget_the_edge_answers(tmp_path: Path) -> None:
         assert refused.value.code == refused.value.type == "insufficient_quota"
         assert refused.value.response.headers["x-should-retry"] == "false"
         assert mesh.upstream.calls == 0
+
+
+async def test_who_is_turned_away_pays_nothing(tmp_path: Path) -> None:
+    """An upstream that has no room for a request has not computed anything for it either."""
+    async with cloud(tmp_path) as mesh:
+        door = mesh.doors[0]
+        key, key_id = await known(mesh.store, door, cloud_usd_per_day=1.0)
+        mesh.upstream.fault = Fault.RATE_LIMITED
+        assert await outcome(door, key) == "rate_limit_exceeded"
+        assert mesh.upstream.calls == 1
+        await mesh.settles_at(key_id, 0.0)
 
 
 async def test_streams_are_paid_for_like_other_answers(tmp_path: Path) -> None:

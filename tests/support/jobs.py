@@ -26,6 +26,7 @@ from tests.support.wait import until
 from workers.scripted import ScriptedSettings
 
 SMALL = JobSettings(records=64 * MIB, keys=16 * MIB, index=16 * MIB)
+REQUEST_FIELDS = ("policy", "model", "max_tokens", "n", "logprobs", "cloud_attempts")
 ROLES = {JobSide.ANY: Role.RUNNER, JobSide.EDGE: Role.EDGE_RUNNER}
 
 
@@ -100,6 +101,6 @@ async def job_mesh(
 
 
 def order(text: str = "count", **changes: object) -> Submit:
-    """Return a submission to the scripted model; ``policy`` and ``model`` go into its request."""
-    inner = {key: changes.pop(key) for key in ("policy", "model", "max_tokens") if key in changes}
+    """Return a submission to the scripted model; fields of its request go there."""
+    inner = {key: changes.pop(key) for key in REQUEST_FIELDS if key in changes}
     return Submit(request=chat(text, id="", **inner), **changes)  # type: ignore[arg-type]

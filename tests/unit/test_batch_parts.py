@@ -16,23 +16,18 @@ from gateway.batches import answers, kept
 from gateway.batches.answers import Ending, Names
 from gateway.batches.basket import MOST_LINES, Basket
 from gateway.batches.kept import WAYS, BatchHasEnded, BatchRecord
-from gateway.batches.kinds import KINDS
 from gateway.batches.parts import Checkpoint, LineResult, read_part, write_part
 from gateway.batches.progress import Progress
 from gateway.batches.turns import choose, to_yield
 from gateway.batches.window import Window
 from gateway.files.kept import FileRecord, Stage
 from gateway.problems import Problem
-from gateway.translate import Terms
-from mesh.errors import InvalidRequest, Unsupported
-from schemas.fleet import Tier
-from schemas.inference import Completion, FunctionCall, Policy, ToolCall, Usage
+from schemas.inference import Policy
 from schemas.openai.batches import Batch, BatchStatus, RequestCounts
 from schemas.openai.models import Model
 
 CHAT = "/v1/chat/completions"
 NOW = 1_800_000_000
-TURNS = [{"role": "user", "content": "x"}]
 FILE = FileRecord(id="file-1", tenant="t", content="c", created_at=NOW, stage=Stage.READY)
 
 
@@ -69,7 +64,7 @@ def test_progress_stays_small() -> None:
     assert progress.ranges() == ((1, 50_000),)
 
 
-GOOD = LineResult(place=1, text=b'{"a":1}\n', ok=True, job="job_a")
+GOOD = LineResult(place=1, text=b'{"a":1}\n', ok=True, jobs=("job_a",))
 BAD = LineResult(place=2, text=b'{"b":2}\n')
 LATE = LineResult(place=4, text=b'{"c":3}\n', expired=True)
 
@@ -190,57 +185,6 @@ def test_an_answer_that_is_too_long_is_none() -> None:
     assert answers.answered(NAMES, Model(id="x" * answers.LONGEST, created=1, owned_by="o")) is None
 
 
-def terms(model: str) -> Terms:
-    return Terms(id="f" * 32, model=model, tenant="t", policy=Policy.EDGE_FIRST, deadline_ms=1000)
-
-
-COMPLETION = Completion(
-    id="job_1",
-    model="m",
-    text="",
-    finish_reason="tool_calls",
-    usage=Usage(prompt_tokens=3, completion_tokens=2),
-    tier=Tier.EDGE,
-    worker="w",
-    reasoning="hm",
-    tool_calls=(ToolCall(id="call_1", function=FunctionCall(name="f", arguments="{}")),),
-)
-
-
-def test_a_jobs_answer_keeps_calls_and_thoughts() -> None:
-    """What a job brings is put together as the frames of a request over HTTP are."""
-    body = b'{"model": "m", "messages": [{"role": "user", "content": "x"}]}'
-    composed = KINDS[CHAT].prepare(body, terms).compose(COMPLETION)
-    choice = json.loads(answers.answered(NAMES, composed) or b"")["response"]["body"]["choices"][0]
-    assert choice["finish_reason"] == "tool_calls"
-    assert choice["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
-    assert choice["message"]["reasoning_content"] == "hm"
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "more", "param"),
-    [
-        (CHAT, {"messages": TURNS, "n": 2}, "n"),
-        (CHAT, {"messages": TURNS, "logprobs": True}, "logprobs"),
-        ("/v1/completions", {"prompt": ["a", "b"]}, "prompt"),
-        ("/v1/completions", {"prompt": "a", "logprobs": 0}, "logprobs"),
-        ("/v1/responses", {"input": "a", "previous_response_id": "resp_1"}, "previous_response_id"),
-        ("/v1/responses", {"input": "a", "background": True}, "background"),
-        ("/v1/responses", {"input": "a", "store": True}, "store"),
-        ("/v1/responses", {"input": "a", "top_logprobs": 2}, "include"),
-        ("/v1/responses", {"input": [{"type": "item_reference", "id": "msg_1"}]}, "input"),
-    ],
-)
-def test_what_no_job_can_do_is_refused_by_name(
-    endpoint: str, more: dict[str, object], param: str
-) -> None:
-    """A line that asks for more than a job brings is told so, and which field it is."""
-    body = json.dumps({"model": "m", **more}).encode()
-    with pytest.raises((Unsupported, InvalidRequest)) as refusal:
-        KINDS[endpoint].prepare(body, terms)
-    assert refusal.value.param == param
-
-
 @dataclass(frozen=True)
 class Waits:
     batch: str
@@ -270,9 +214,9 @@ def test_a_tenant_that_has_no_place_gets_one() -> None:
     assert to_yield([other, Waits("c0", "c")], frozenset(), [other], 1) is None
 
 
-async def is_let_in(window: Window, size: int) -> bool:
+async def is_let_in(window: Window, size: int, jobs: int = 1) -> bool:
     with anyio.move_on_after(0) as scope:
-        await window.enter(size)
+        await window.enter(size, jobs)
     return not scope.cancelled_caught
 
 
@@ -284,15 +228,26 @@ async def test_a_window_is_so_wide_and_so_heavy(
     inside: tuple[int, ...], size: int, room: bool
 ) -> None:
     """Two lines or ten bytes are let in and no more, but one line always is."""
-    window = Window(lines=2, size=10)
+    window = Window(jobs=2, size=10)
     for each in inside:
         await window.enter(each)
     assert await is_let_in(window, size) is room
 
 
+async def test_a_line_has_room_for_all_of_its_jobs() -> None:
+    """One of several jobs waits until as many places are free, and leaves them all."""
+    window = Window(jobs=4, size=99)
+    await window.enter(1, jobs=2)
+    assert not await is_let_in(window, 1, jobs=3)
+    assert await is_let_in(window, 1, jobs=2)
+    window.leave(1, jobs=2)
+    window.leave(1, jobs=2)
+    assert await is_let_in(window, 1, jobs=64)
+
+
 async def test_who_leaves_a_window_makes_room() -> None:
     """Whoever waits for room is let in as soon as there is some."""
-    window = Window(lines=1)
+    window = Window(jobs=1)
     await window.enter(1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(window.enter, 2)
@@ -302,7 +257,7 @@ async def test_who_leaves_a_window_makes_room() -> None:
 
 async def test_answers_that_wait_take_room_in_a_window() -> None:
     """As long as they are not committed, fewer lines are let in."""
-    window = Window(lines=3, size=10)
+    window = Window(jobs=3, size=10)
     await window.enter(4)
     window.hold(5)
     assert not await is_let_in(window, 4)

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import cast
 
-from gateway.batches.clerk import Desk
+from gateway.batches.desk import Desk
 from gateway.batches.lines import RawLine
 from gateway.batches.parts import LineResult
 from gateway.batches.progress import Progress

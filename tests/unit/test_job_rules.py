@@ -5,15 +5,20 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mesh import errors
 from mesh.errors import Conflict, MeshError
+from mesh.fleet import Fleet
 from mesh.jobs import backoff, destination, states
 from mesh.jobs.destination import Destination, Reason, Standing
 from mesh.jobs.fairness import Lane, Turns
+from mesh.jobs.slots import standing_of
+from mesh.subjects import JobSide
 from schemas.failures import FailureCode
 from schemas.inference import Policy
 from schemas.jobs import JobRecord, JobState, Priority
+from tests.support.requests import chat
 
 PAGE = Path(__file__).parents[2] / "docs" / "jobs.md"
 ROW = re.compile(r"^\| (`\w+`(?:, `\w+`)*) \| (`\w+`) \| ([^|]+) \|", re.MULTILINE)
@@ -94,6 +99,39 @@ def test_vanished_runners_do_not_count_as_failures_but_end_somewhere() -> None:
     assert backoff.taken_over(RUNNING) == RUNNING
     tired = JobRecord(id="j", tenant="t", state=JobState.RUNNING, attempt=12, failures=2)
     assert backoff.taken_over(tired).state is JobState.FAILED
+
+
+def job_for_the_cloud(policy: Policy, begun: int) -> JobRecord:
+    """Return a running job that may begin in the cloud once."""
+    return replace(RUNNING, request=chat(policy=policy, cloud_attempts=1), cloud_attempts=begun)
+
+
+def test_a_job_of_which_one_attempt_is_paid_goes_to_the_cloud_once() -> None:
+    """One for the cloud alone fails after it, also if its runner vanished; others go on."""
+    fresh, spent = (job_for_the_cloud(Policy.CLOUD_ONLY, begun) for begun in (0, 1))
+    assert backoff.judge(fresh, errors.UpstreamRateLimited()).record.state is JobState.QUEUED
+    assert backoff.judge(spent, errors.UpstreamTimeout()).record.state is JobState.FAILED
+    assert backoff.taken_over(fresh).state is JobState.RUNNING
+    assert backoff.taken_over(spent).state is JobState.FAILED
+    either = job_for_the_cloud(Policy.EDGE_FIRST, 1)
+    assert backoff.judge(either, errors.UpstreamTimeout()).record.state is JobState.QUEUED
+    assert backoff.taken_over(either).state is JobState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("policy", "begun", "left"),
+    [
+        (Policy.EDGE_FIRST, 0, Policy.EDGE_FIRST),
+        (Policy.EDGE_FIRST, 1, Policy.EDGE_ONLY),
+        (Policy.CLOUD_ONLY, 0, Policy.CLOUD_ONLY),
+    ],
+)
+def test_a_job_that_was_in_the_cloud_goes_on_at_the_edge(
+    policy: Policy, begun: int, left: Policy
+) -> None:
+    """What is left of its policy is what its attempts there leave."""
+    standing = standing_of(job_for_the_cloud(policy, begun), JobSide.ANY, Fleet(), 0)
+    assert standing.policy is left
 
 
 def test_pauses_double_up_to_a_minute() -> None:

@@ -57,6 +57,18 @@ def test_open_breaker_excludes_its_worker() -> None:
     assert trip.demand.edge_attempts == 0
 
 
+def test_attempts_in_the_cloud_are_counted_where_they_cost() -> None:
+    """After the last one that is allowed the request fails; what was turned away costs nothing."""
+    trip = Journey(journey().demand, 10.0, cloud_attempts=2)
+    trip.after(errors.UpstreamRateLimited(), node("a", Tier.CLOUD))
+    trip.after(errors.UpstreamTimeout(), node("b", Tier.CLOUD))
+    trip = Journey(journey().demand, 10.0, cloud_attempts=1)
+    trip.after(errors.BreakerOpen(), node("a", Tier.CLOUD))
+    trip.after(errors.InternalError(), node("e"))
+    with pytest.raises(errors.UpstreamTimeout):
+        trip.after(errors.UpstreamTimeout(), node("b", Tier.CLOUD))
+
+
 def test_failed_attempt_goes_elsewhere() -> None:
     """A worker that failed is excluded, and counted for the edge."""
     trip = journey()
