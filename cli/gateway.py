@@ -25,6 +25,7 @@ from gateway.aliases import Aliases
 from gateway.app import build_app, serving
 from gateway.auth import ApiKey, Gatekeeper
 from gateway.bus_requests import BUS_REQUESTS
+from gateway.chats.store import chats_at
 from gateway.gossip import Gossip
 from gateway.headers import limit_policy
 from gateway.housekeeping import look_less_often
@@ -155,6 +156,7 @@ async def _serve(
             gatekeeper=gatekeeper,
             quotas=quotas,
             responses=await store_at(bus),
+            chats=await chats_at(bus),
             bus=bus,
             tracer=tracer,
         )

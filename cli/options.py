@@ -207,7 +207,7 @@ class GatewayOptions:
     open: bool | None = None
     """Whether anybody may ask while no key exists; default: only where no other machine can."""
     response_days: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=366))] = 30.0
-    """Days for which responses of /v1/responses can be retrieved and continued."""
+    """Days for which responses and stored chat completions can be retrieved."""
     max_file_mb: PositiveInt = 200
     """Largest file that /v1/files takes, in megabytes."""
     batch_lines: PositiveInt = 50_000

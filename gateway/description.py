@@ -17,7 +17,8 @@ import msgspec
 from aiohttp import web
 
 from gateway import headers, identity
-from gateway.openapi import OPERATIONS, Operation
+from gateway.openapi import OPERATIONS
+from gateway.operation import Operation
 from schemas.inference import Policy
 
 Json = dict[str, Any]
@@ -31,7 +32,7 @@ FAILURES: Final = MappingProxyType(
         403: "The key or the gateway does not allow that.",
         404: "There is no such thing here.",
         408: "The request did not arrive in time.",
-        409: "It has come too far for that, or something else still needs it.",
+        409: "It has come too far for that, changes too fast, or something else still needs it.",
         413: "The body is too large.",
         429: "Too much at once, or a quota is used up; `Retry-After` tells when to come again.",
         500: "The gateway failed.",
@@ -41,6 +42,8 @@ FAILURES: Final = MappingProxyType(
         529: "No worker can take the request now; `Retry-After` tells when to come again.",
     }
 )
+_DEEP: Final[Json] = {"style": "deepObject", "explode": True}
+"""How a field is spelled that holds fields: ``field[name]``."""
 ABOUT: Final = (
     "The OpenAI API over machines of your own: edge workers answer first, the cloud only when it "
     "must. Clients of OpenAI's API need nothing but this base URL; unknown fields are ignored. "
@@ -178,8 +181,8 @@ def _operation(operation: Operation, schemas: Schemas) -> Json:
 
 
 def _form(schema: Json) -> Json:
-    """Return the body of an upload; a field that holds fields is spelled ``field[name]``."""
-    encoding = {"expires_after": {"style": "deepObject", "explode": True}}
+    """Return the body of an upload."""
+    encoding = {"expires_after": _DEEP}
     content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
     return {"required": True, "content": content}
 
@@ -199,7 +202,8 @@ def _path_parameters(path: str) -> Iterator[Json]:
 def _query_parameters(operation: Operation) -> Iterator[Json]:
     for query in operation.query:
         schema = msgspec.json.schema(query.kind)
-        yield {"name": query.name, "in": "query", "description": query.about, "schema": schema}
+        told = {"name": query.name, "in": "query", "description": query.about, "schema": schema}
+        yield told | _DEEP if schema.get("type") == "object" else told
 
 
 def _header_parameters(operation: Operation) -> Iterator[Json]:

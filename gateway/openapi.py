@@ -3,13 +3,14 @@
 Whoever adds a route below ``/v1`` adds an entry to ``OPERATIONS``; a test compares the two.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
 from gateway.batches.endpoint import LARGEST_LIMIT as MOST_BATCHES
+from gateway.chats.described import CHATS
 from gateway.files.endpoint import LARGEST_LIMIT as MOST_FILES
+from gateway.operation import LOOKED_UP, MESSAGED, SETTLED, STORED, SUBMITTED, Operation, Query
 from gateway.responses.pages import LARGEST_LIMIT
 from schemas.anthropic import errors as anthropic
 from schemas.anthropic.answer import Event, Message, TokenCount
@@ -18,63 +19,12 @@ from schemas.openai.batches import Batch, BatchList, BatchRequest
 from schemas.openai.chat import ChatCompletion, ChatCompletionChunk, ChatRequest
 from schemas.openai.completions import CompletionRequest, TextCompletion, TextCompletionChunk
 from schemas.openai.embeddings import EmbeddingList, EmbeddingRequest
-from schemas.openai.errors import ErrorEnvelope
 from schemas.openai.files import FileDeleted, FileForm, FileList, FileObject
 from schemas.openai.models import Model, ModelList
 from schemas.openai.rerank import Ranking, RerankRequest
 from schemas.openai.response_events import ResponseEvent
 from schemas.openai.response_object import InputTokens, ItemList, Response, ResponseDeleted
 from schemas.openai.responses import ResponsesRequest
-
-LOOKED_UP: Final = (400, 401, 403, 404, 500)
-"""How a request can fail that the gateway answers from what it knows."""
-COMPUTED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504)
-"""How a request can fail that is read from a body and computed by a worker."""
-STORED: Final = (400, 401, 403, 404, 500, 503)
-"""How a request can fail for what is kept at the broker."""
-SUBMITTED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 503)
-"""How a request can fail whose body is kept at the broker."""
-SETTLED: Final = (*STORED, 409)
-"""How a request can fail that changes what is kept."""
-MESSAGED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 504, 529)
-"""The same with Anthropic's statuses."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Query:
-    """A parameter after the question mark; ``kind`` is its type, with its bounds."""
-
-    name: str
-    kind: Any
-    about: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """One method on one path.
-
-    path: as OpenAPI writes it; what is in braces is a text parameter. answer: the body of a
-    success, ``None`` where that is the bytes of a file. request: the body that is posted, form: the
-    same as a form with a file. example: such a body, as JSON. event: what the
-    ``data`` of each event holds, where a request can ask for a stream; last: the text instead of
-    it in the event that ends a success. errors: the body of every failure, in a stream, too.
-    failures: their statuses. query: parameters of the query string.
-    """
-
-    method: Literal["get", "post", "delete"]
-    path: str
-    tag: str
-    summary: str
-    answer: Any
-    request: Any = None
-    form: Any = None
-    example: bytes | None = None
-    event: Any = None
-    last: str | None = None
-    errors: Any = ErrorEnvelope
-    failures: tuple[int, ...] = COMPUTED
-    query: tuple[Query, ...] = ()
-
 
 OPERATIONS: Final = (
     Operation(
@@ -88,6 +38,7 @@ OPERATIONS: Final = (
         last="[DONE]",
         example=b'{"model": "spark", "messages": [{"role": "user", "content": "What is NATS?"}]}',
     ),
+    *CHATS,
     Operation(
         method="post",
         path="/v1/completions",

@@ -83,6 +83,7 @@ def _frames(completion: Completion) -> tuple[Delta, Done]:
 def _chat(body: ChatRequest, terms: Terms) -> InferRequest:
     _refuse(body, "n", 1)
     _refuse(body, "logprobs", False)
+    _refuse(body, "store", None)
     return translate.to_infer(body, terms)
 
 

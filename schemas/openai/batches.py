@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.openai import Body
 from schemas.openai.files import ExpiresAfter
-from schemas.openai.responses import Metadata
+from schemas.openai.metadata import Metadata
 
 WINDOW = "24h"
 """The one completion window there is."""

@@ -12,7 +12,8 @@ import msgspec
 
 from gateway.aliases import Aliases
 from gateway.description import describe
-from gateway.openapi import OPERATIONS, Operation
+from gateway.openapi import OPERATIONS
+from gateway.operation import Operation
 from gateway.settings import GatewaySettings
 from tests.fuzz.damage import DAMAGES
 from tests.fuzz.samples import Sampler

@@ -16,7 +16,8 @@ from gateway.bodies import BodyDecoder
 from gateway.completions.answer import TextEncoder
 from gateway.description import describe
 from gateway.messages.stream import MessageEncoder
-from gateway.openapi import OPERATIONS, Operation
+from gateway.openapi import OPERATIONS
+from gateway.operation import Operation
 from gateway.problems import Problem
 from gateway.settings import GatewaySettings
 from gateway.sse import ChunkEncoder
