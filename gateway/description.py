@@ -207,7 +207,7 @@ def _query_parameters(operation: Operation) -> Iterator[Json]:
 
 
 def _header_parameters(operation: Operation) -> Iterator[Json]:
-    names = (identity.HEADER,) if operation.request is None else _parameters()
+    names = _parameters() if operation.is_computed else (identity.HEADER,)
     for name in names:
         yield {"$ref": f"#/components/parameters/{name}"}
 
@@ -261,7 +261,7 @@ def _success(operation: Operation, schemas: Schemas) -> Json:
         content = {"application/json": {"schema": schemas[operation.answer]}}
     if operation.event is not None:
         content["text/event-stream"] = {"schema": _event(operation, schemas)}
-    names = (identity.HEADER,) if operation.request is None else _headers()
+    names = _headers() if operation.is_computed else (identity.HEADER,)
     return {
         "description": "The answer.",
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},

@@ -81,7 +81,7 @@ class ChatArchive:
         row = row_of(kept, metadata, size=len(said), now=now, ttl=self._ttl)
         try:
             await self._of(tenant).create(row.id, encode(row), self._ttl)
-            await self._said.create(_place(tenant, row.id), said, self._ttl)
+            await self._said.create(place(tenant, row.id), said, self._ttl)
         except (StoreError, BusError, PayloadTooLarge) as error:
             log.warning("chat.unstored", chat=row.id, reason=error.code.value)
             return error.code.value
@@ -92,7 +92,7 @@ class ChatArchive:
         if not may_exist(completion_id):
             raise ChatNotFound(completion_id)
         row, said = await asyncio.gather(
-            self._of(tenant).get(completion_id), self._said.get(_place(tenant, completion_id))
+            self._of(tenant).get(completion_id), self._said.get(place(tenant, completion_id))
         )
         if row is None or said is None:
             raise ChatNotFound(completion_id)
@@ -136,7 +136,7 @@ class ChatArchive:
         rows = self._of(tenant)
         if not may_exist(completion_id) or await rows.get(completion_id) is None:
             raise ChatNotFound(completion_id)
-        await self._said.delete(_place(tenant, completion_id))
+        await self._said.delete(place(tenant, completion_id))
         await rows.purge(completion_id)
 
     def _of(self, tenant: str) -> RowStore:
@@ -144,7 +144,7 @@ class ChatArchive:
 
     async def _read(self, tenant: str, rows: list[ChatRow]) -> list[StoredCompletion]:
         """Return what is there of some rows, in their order."""
-        reads = (self._said.get(_place(tenant, row.id)) for row in rows)
+        reads = (self._said.get(place(tenant, row.id)) for row in rows)
         entries = [entry for entry in await asyncio.gather(*reads) if entry is not None]
         said = {kept.completion.id: kept.completion for kept in CHATS.readable(entries)}
         return [shown(said[row.id], row.metadata) for row in rows if row.id in said]
@@ -161,6 +161,6 @@ def _together(rows: list[ChatRow], most: int, room: int) -> list[ChatRow]:
     return taken
 
 
-def _place(tenant: str, completion_id: str) -> str:
+def place(tenant: str, completion_id: str) -> str:
     """Return where it is kept what was said: an entry that no response can have."""
     return f"{responses.key(tenant, completion_id)}/chat"

@@ -50,6 +50,7 @@ CHATS: Final = (
         request=CompletionChange,
         answer=StoredCompletion,
         failures=(*SUBMITTED, 409),
+        steered=False,
         example=b'{"metadata": {"topic": "brokers"}}',
     ),
     Operation(

@@ -47,7 +47,12 @@ class MemoryRows:
 
     def within(self, folder: str) -> "MemoryRows":
         """Return the entries of a folder."""
-        return MemoryRows(self._store, f"{subjects.encode_token(folder)}/")
+        return MemoryRows(self._store, self.key(folder, ""))
+
+    @staticmethod
+    def key(folder: str, name: str) -> str:
+        """Return where the memory keeps an entry: a folder's name may have slashes."""
+        return f"{subjects.encode_token(folder)}/{name}"
 
     async def get(self, key: str) -> Entry | None:
         """Return an entry."""

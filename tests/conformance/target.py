@@ -16,7 +16,7 @@ from gateway.settings import GatewaySettings
 from mesh.accounts import Role
 from mesh.subjects import JobSide
 from schemas.fleet import ModelState
-from tests.conformance.stock import stocked
+from tests.conformance.stock import stocked, stocked_chats
 from tests.support.batches import batch_broker
 from tests.support.gateway import gateway_of
 from tests.support.jobs import SMALL, runner_of
@@ -45,7 +45,7 @@ async def target(folder: Path) -> AsyncIterator[str]:
         bus = await stack.enter_async_context(bus_of(broker, Role.GATEWAY))
         await until(lambda: all(m.state is ModelState.READY for m in fleet.models()), within=60)
         settings = GatewaySettings(aliases=Aliases.parse(ALIASES), drain_timeout=2)
-        served = gateway_of(router, fleet, settings, stocked(), bus=bus)
+        served = gateway_of(router, fleet, settings, stocked(), stocked_chats(), bus=bus)
         address = await stack.enter_async_context(served)
         yield address.url
 
