@@ -1,5 +1,6 @@
 """The unmodified OpenAI client's stored chat completions: kept, found, changed and forgotten."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,11 +10,16 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
+from gateway.app import Address
 from gateway.auth import ApiKey
+from gateway.chats.store import ROW_BUCKET, ChatStore, MemoryRows, chats_at
+from gateway.responses.store import RESPONSES
 from gateway.settings import GatewaySettings
+from mesh.accounts import Role
 from mesh.broker import Broker
-from tests.support.gateway import running_mesh
-from tests.support.mesh import scripted_worker
+from mesh.buckets import Bucket
+from tests.support.gateway import gateway_of, running_mesh
+from tests.support.mesh import broker_in, bus_of, router_of, scripted_worker
 from tests.support.responses import Sharer, broker_with_buckets, client_at, sharer_at
 from tests.support.wait import until_async
 
@@ -339,3 +345,93 @@ async def test_the_same_request_id_makes_two_answers(tmp_path: Path) -> None:
         ]
         assert await listed(client) == [answer.id for answer in made]
     assert made[0].id != made[1].id
+
+
+async def test_an_edge_gateway_shares_the_store(tmp_path: Path) -> None:
+    """What the gateway keeps that cannot reach the cloud, the others find, and the other way."""
+    async with (
+        broker_with_buckets(tmp_path) as broker,
+        scripted_worker(broker),
+        sharer_at(broker, "scripted", role=Role.EDGE_GATEWAY) as edge,
+        sharer_at(broker, "scripted") as other,
+    ):
+        answers = [await stored(edge.client), await stored(other.client)]
+        ids = [answer.id for answer in answers]
+        assert await listed(edge.client) == await listed(other.client) == ids
+        assert await other.client.chat.completions.retrieve(ids[0]) == answers[0]
+        assert await edge.client.chat.completions.retrieve(ids[1]) == answers[1]
+
+
+async def test_no_gateway_lists_what_was_said(tmp_path: Path) -> None:
+    """The bucket that can be listed holds neither a question nor an answer."""
+    async with (
+        broker_with_buckets(tmp_path) as broker,
+        scripted_worker(broker),
+        sharer_at(broker, "scripted") as gateway,
+        bus_of(broker, Role.GATEWAY) as bus,
+    ):
+        await stored(gateway.client, topic="brokers")
+        (entry,) = (await Bucket(bus, ROW_BUCKET).within("default").entries()).values()
+
+    assert b"brokers" in entry.value
+    assert b"hello" not in entry.value
+    assert b"0 1 2" not in entry.value
+
+
+async def test_a_broker_without_rows_costs_the_sharing_alone(tmp_path: Path) -> None:
+    """Where the bucket of rows is missing, a gateway remembers chats by itself."""
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker),
+        bus_of(broker, Role.GATEWAY) as bus,
+        router_of(broker, "scripted") as (router, fleet),
+    ):
+        store = await chats_at(bus)
+        assert isinstance(store.rows, MemoryRows)
+        async with (
+            gateway_of(router, fleet, chats=store) as address,
+            client_at(address) as client,
+        ):
+            answer = await stored(client)
+            assert await client.chat.completions.retrieve(answer.id) == answer
+
+
+async def test_without_its_store_a_gateway_answers_all_the_same(tmp_path: Path) -> None:
+    """An answer says that it was not stored; what is stored cannot be asked for."""
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker),
+        bus_of(broker, Role.GATEWAY) as bus,
+        router_of(broker, "scripted") as (router, fleet),
+    ):
+        gone = ChatStore(said=Bucket(bus, RESPONSES), rows=Bucket(bus, ROW_BUCKET))
+        async with (
+            gateway_of(router, fleet, chats=gone) as address,
+            client_at(address) as client,
+        ):
+            raw = await client.chat.completions.with_raw_response.create(
+                model="scripted", messages=HELLO, store=True
+            )
+            assert raw.headers["x-mesh-not-stored"] == "store_unavailable"
+            assert raw.parse().choices[0].message.content == TEXT
+            with pytest.raises(openai.InternalServerError) as caught:
+                await client.chat.completions.list()
+            assert caught.value.status_code == 503
+
+
+async def test_the_client_that_waits_finds_what_was_stored(tmp_path: Path) -> None:
+    """The synchronous client walks through pages, and deletes what it finds."""
+
+    def walk(address: Address) -> tuple[list[str], list[str]]:
+        with openai.OpenAI(base_url=address.url, api_key="any", max_retries=0) as client:
+            chats = client.chat.completions
+            made = [chats.create(model="scripted", messages=HELLO, store=True) for _ in range(3)]
+            found = [chat.id for chat in chats.list(limit=2)]
+            for chat in chats.list():
+                chats.delete(chat.id)
+            assert [chat.id for chat in chats.list()] == []
+            return [chat.id for chat in made], found
+
+    async with running_mesh(tmp_path) as mesh:
+        made, found = await asyncio.to_thread(walk, mesh.address)
+    assert found == made
