@@ -76,7 +76,7 @@ def _settings(options: GatewayOptions, prices: PriceOptions, life: LifeOptions) 
         host=options.http.host,
         port=options.http.port,
         descriptor=options.http_fd,
-        aliases=Aliases.parse(options.model_alias),
+        aliases=Aliases.parse(options.model_alias, options.default_model),
         keys=_keys(options.api_keys),
         open=options.open,
         policy=options.policy,

@@ -188,6 +188,8 @@ class GatewayOptions:
     """Inherited socket to listen on, in place of the address."""
     model_alias: Pairs = ()
     """NAME=MODEL: MODEL answers for NAME; *=MODEL catches unknown names; repeatable."""
+    default_model: str | None = None
+    """Model of requests that name none, which are refused otherwise; may be an alias."""
     policy: Policy = Policy.EDGE_FIRST
     """The widest policy any request gets; edge-only makes a gateway that cannot reach the cloud."""
     default_deadline_ms: PositiveInt = 600_000

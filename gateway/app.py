@@ -97,6 +97,7 @@ def build_app(
     log = AccessLog() if settings.access_log else None
     app = web.Application(middlewares=[log.follow] if log else [])
     docs = DocsEndpoint()
+    description = DescriptionEndpoint(default_model=settings.aliases.default)
     app.on_response_prepare.append(show_limits)
     app[BUS_REQUESTS] = BusRequests(journal, house.tracer, log)
     app[SHEDDER] = Shedder(settings.limiter, metrics.registry)
@@ -109,7 +110,7 @@ def build_app(
             web.post("/v1/rerank", rerank.endpoint(house).post),
             web.get("/v1/models", models.list),
             web.get("/v1/models/{id:.+}", models.get),
-            web.get("/openapi.json", DescriptionEndpoint().get),
+            web.get("/openapi.json", description.get),
             web.get("/docs", docs.page),
             web.get("/docs/{name}", docs.part),
             web.get("/healthz", health.live),

@@ -20,6 +20,7 @@ from gateway import headers, identity
 from gateway.openapi import OPERATIONS
 from gateway.operation import Operation
 from schemas.inference import Policy
+from schemas.openai import ModelBody
 
 Json = dict[str, Any]
 
@@ -54,17 +55,21 @@ ABOUT: Final = (
 class DescriptionEndpoint:
     """Serves the description."""
 
-    def __init__(self, operations: Sequence[Operation] = OPERATIONS) -> None:
-        self._document = msgspec.json.encode(describe(operations))
+    def __init__(
+        self, operations: Sequence[Operation] = OPERATIONS, default_model: str | None = None
+    ) -> None:
+        """``default_model``: of requests that name none."""
+        self._document = msgspec.json.encode(describe(operations, default_model))
 
     async def get(self, _: web.Request) -> web.Response:
         """Answer ``GET /openapi.json``."""
         return web.Response(body=self._document, headers={"Content-Type": "application/json"})
 
 
-def describe(operations: Sequence[Operation]) -> Json:
+def describe(operations: Sequence[Operation], default_model: str | None = None) -> Json:
     """Return the description as JSON values."""
     schemas = Schemas(operations)
+    schemas.tell_of_model(default_model)
     paths: Json = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation, schemas)
@@ -117,6 +122,19 @@ class Schemas:
     def __getitem__(self, kind: Any) -> Json:
         """Return the reference to a body's schema."""
         return self._references[kind]
+
+    def tell_of_model(self, default: str | None) -> None:
+        """Say what a body without a model means: it has to have one, unless there is a default."""
+        for component in self._asking_models():
+            if default is None:
+                component["required"] = ["model", *component.get("required", ())]
+            else:
+                component["properties"]["model"] |= {"default": default}
+
+    def _asking_models(self) -> Iterator[Json]:
+        for kind, reference in self._references.items():
+            if isinstance(kind, type) and issubclass(kind, ModelBody):
+                yield self.components[reference["$ref"].removeprefix(SCHEMAS)]
 
     def _reachable(self, values: list[Any]) -> set[str]:
         """Return the names of the components that JSON values refer to, directly or not."""

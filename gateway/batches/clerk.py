@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import anyio
+from msgspec import UnsetType
 
 from gateway.batches import answers
 from gateway.batches.answers import Ending, Names
@@ -34,7 +35,7 @@ class Desk:
 
     record: BatchRecord
     jobs: Jobs
-    resolve: Callable[[str], str]
+    resolve: Callable[[str | UnsetType], str]
 
     @property
     def kind(self) -> Kind[Any]:
@@ -94,10 +95,10 @@ class Clerk:
         """Return a result together with the job whose record it makes superfluous."""
         return replace(result, job=self._names.job)
 
-    def _terms(self, model: str) -> Terms:
+    def _terms(self, model: str | UnsetType) -> Terms:
         record, name = self._desk.record, self._desk.resolve(model)
         if record.models and name not in record.models:
-            raise ModelNotFound(f"no worker serves the model {model!r}", param="model")
+            raise ModelNotFound(f"no worker serves the model {model or name!r}", param="model")
         return Terms(
             id=self._names.token,
             model=name,

@@ -10,6 +10,7 @@ import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UnsetType
 from msgspec.structs import replace
 
 from gateway.batches import answers, kept
@@ -190,7 +191,8 @@ def test_an_answer_that_is_too_long_is_none() -> None:
     assert answers.answered(NAMES, Model(id="x" * answers.LONGEST, created=1, owned_by="o")) is None
 
 
-def terms(model: str) -> Terms:
+def terms(model: str | UnsetType) -> Terms:
+    assert isinstance(model, str)
     return Terms(id="f" * 32, model=model, tenant="t", policy=Policy.EDGE_FIRST, deadline_ms=1000)
 
 
@@ -222,6 +224,7 @@ def test_a_jobs_answer_keeps_calls_and_thoughts() -> None:
     [
         (CHAT, {"messages": TURNS, "n": 2}, "n"),
         (CHAT, {"messages": TURNS, "logprobs": True}, "logprobs"),
+        (CHAT, {"messages": TURNS, "store": True}, "store"),
         ("/v1/completions", {"prompt": ["a", "b"]}, "prompt"),
         ("/v1/completions", {"prompt": "a", "logprobs": 0}, "logprobs"),
         ("/v1/responses", {"input": "a", "previous_response_id": "resp_1"}, "previous_response_id"),
