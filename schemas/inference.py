@@ -49,6 +49,8 @@ class Ability(StrEnum):
     TOOLS = "tools"
     STRUCTURED_OUTPUT = "structured_output"
     LOGPROBS = "logprobs"
+    PROMPT_LOGPROBS = "prompt_logprobs"
+    """Tells how likely the tokens of a prompt were, too."""
     LOGIT_BIAS = "logit_bias"
     CHOICES = "choices"
     PROMPT = "prompt"
@@ -117,8 +119,9 @@ class InferRequest(Message, frozen=True, kw_only=True):
     that comes after the answer to a prompt, which then fills the gap. max_tokens: tokens to
     generate at most. deadline_ms: milliseconds left for the whole request. stop: texts that end the
     output and are not part of it. logprobs: how many alternatives to report per token
-    (0: only the chosen one), ``None`` for none. The JSON values ``tools`` and ``tool_choice`` have
-    the form of the OpenAI chat body, and so has ``response_format``, which also takes
+    (0: only the chosen one), ``None`` for none; prompt_logprobs: whether to report those of the
+    prompt's tokens, too. The JSON values ``tools`` and ``tool_choice`` have the form of the OpenAI
+    chat body, and so has ``response_format``, which also takes
     ``{"type": "regex", "pattern": …}``, ``{"type": "choice", "choices": […]}`` and
     ``{"type": "grammar", "grammar": …}`` (Lark or GBNF). template: variables for the model's chat
     template, such as ``enable_thinking``. cache_prompt: whether a warm prefix may be used and kept.
@@ -146,6 +149,7 @@ class InferRequest(Message, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
     n: int = 1
     logprobs: int | None = None
+    prompt_logprobs: bool = False
     tools: tuple[dict[str, Any], ...] = ()
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None

@@ -55,7 +55,6 @@ class Exempt:
         """Return whether a failure is this exception."""
         return suite == self.suite and re.match(self.names, case.name) is not None
 
-
     def excuses(self, result: SuiteResult) -> int:
         """Return how many cases it excuses of a suite that was judged."""
         covered = (case for case in result.cases if self.covers(result.suite, case))
