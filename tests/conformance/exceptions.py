@@ -16,8 +16,8 @@ EXCEPTIONS: Final = (
     Exempt(
         suite=OPENAI_PYTHON,
         names=r"test_completions\..*_create_with_all_params_overload_1",
-        reason="the first token of a prompt has no log-probability: null, as OpenAI's API has it and "
-        "the types of its client do not",
+        reason="the first token of a prompt has no log-probability: null, as OpenAI's API has it "
+        "and the types of its client do not",
     ),
     Exempt(
         suite=OPENAI_PYTHON,

@@ -41,11 +41,11 @@ def likelihoods(items: list[dict[str, Any]]) -> list[float]:
     return [item["logprob"] for item in items]
 
 
-def test_a_prompt_is_as_likely_as_when_it_was_generated(loop: Loop) -> None:
+def test_a_prompt_is_as_likely_as_when_it_was_generated(decoder: LlamaContext, loop: Loop) -> None:
     """What the model reported token by token it reports again of the same tokens as a prompt."""
     said = run(loop, ask(1, prompt_logprobs=False, max_tokens=40))
     generated = [item for output in said.of(1) for item in output.logprobs or ()]
-    before = tuple(loop._intake._decoder.tokenize(LONG))
+    before = tuple(decoder.tokenize(LONG))
     done = run(loop, ask(2, (*before, *said.ids(1)), max_tokens=0))
 
     again = prompt_of(done, 2)
