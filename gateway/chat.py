@@ -1,6 +1,7 @@
 """``POST /v1/chat/completions``: one decode on the way in, one encode per answer on the way out."""
 
 import time
+from collections.abc import Callable
 
 import msgspec
 from aiohttp import web
@@ -16,6 +17,7 @@ from gateway.reception import House, Reception, Visit, answer_whole
 from gateway.record import Record
 from gateway.sse import ChunkEncoder
 from gateway.translate import Terms, to_infer
+from mesh.answer import Answer
 from mesh.clock import monotonic
 from schemas.frames import Delta, Done
 from schemas.inference import InferRequest
@@ -73,33 +75,35 @@ def completion_id(record: Record) -> str:
 
 async def _gather(visit: Visit[ChatRequest]) -> bytes:
     record, gatherer = visit.record, Gatherer(visit.answer.request.n)
-    async for frame in visit.answer:
-        if isinstance(frame, Delta):
-            gatherer.add(frame)
-        elif isinstance(frame, Done):
-            return _encode(
-                gatherer.complete(
-                    frame,
-                    completion_id=completion_id(record),
-                    model=record.model,
-                    created=int(time.time()),
-                )
-            )
-    raise RuntimeError("an answer ends with Done or raises")
+    done = await _follow(visit.answer, gatherer.add)
+    return _encode(
+        gatherer.complete(
+            done,
+            completion_id=completion_id(record),
+            model=record.model,
+            created=int(time.time()),
+        )
+    )
 
 
 async def _whole(visit: Visit[ChatRequest], draft: Draft) -> web.Response:
     """Answer with what was stored; a header tells why it was not, if so."""
 
     async def gather(visit: Visit[ChatRequest]) -> bytes:
-        async for frame in visit.answer:
-            if isinstance(frame, Delta):
-                draft.add(frame)
-            elif isinstance(frame, Done):
-                return _encode(await draft.finish(frame))
-        raise RuntimeError("an answer ends with Done or raises")
+        done = await _follow(visit.answer, draft.add)
+        return _encode(await draft.finish(done))
 
     response = await answer_whole(visit, gather)
     if draft.unstored is not None:
         response.headers[headers.UNSTORED] = draft.unstored
     return response
+
+
+async def _follow(answer: Answer, add: Callable[[Delta], None]) -> Done:
+    """Take an answer in, and return its end."""
+    async for frame in answer:
+        if isinstance(frame, Delta):
+            add(frame)
+        elif isinstance(frame, Done):
+            return frame
+    raise RuntimeError("an answer ends with Done or raises")

@@ -125,16 +125,12 @@ class Schemas:
 
     def tell_of_model(self, default: str | None) -> None:
         """Say what a body without a model means: it has to have one, unless there is a default."""
-        for component in self._asking_models():
+        asking = (k for k in self._references if isinstance(k, type) and issubclass(k, ModelBody))
+        for component in (self.components[kind.__name__] for kind in asking):
             if default is None:
                 component["required"] = ["model", *component.get("required", ())]
             else:
                 component["properties"]["model"] |= {"default": default}
-
-    def _asking_models(self) -> Iterator[Json]:
-        for kind, reference in self._references.items():
-            if isinstance(kind, type) and issubclass(kind, ModelBody):
-                yield self.components[reference["$ref"].removeprefix(SCHEMAS)]
 
     def _reachable(self, values: list[Any]) -> set[str]:
         """Return the names of the components that JSON values refer to, directly or not."""
