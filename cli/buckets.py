@@ -7,6 +7,7 @@ import structlog
 
 from cli.options import FILES_MB
 from gateway.batches import book, parts
+from gateway.chats.store import ROW_BUCKET
 from gateway.files import cabinet
 from gateway.responses.store import RESPONSES
 from mesh.accounts import Role
@@ -19,7 +20,7 @@ from mesh.objects import ObjectStore
 
 log = structlog.get_logger("mesh.broker")
 
-BUCKETS = (RESPONSES, cabinet.RECORDS, book.RECORDS, book.WORK, parts.PARTS)
+BUCKETS = (RESPONSES, ROW_BUCKET, cabinet.RECORDS, book.RECORDS, book.WORK, parts.PARTS)
 
 
 async def make_buckets(broker: Broker, files_mb: int = FILES_MB) -> None:

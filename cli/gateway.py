@@ -25,6 +25,7 @@ from gateway.aliases import Aliases
 from gateway.app import build_app, serving
 from gateway.auth import ApiKey, Gatekeeper
 from gateway.bus_requests import BUS_REQUESTS
+from gateway.chats.store import chats_at
 from gateway.gossip import Gossip
 from gateway.headers import limit_policy
 from gateway.housekeeping import look_less_often
@@ -75,7 +76,7 @@ def _settings(options: GatewayOptions, prices: PriceOptions, life: LifeOptions) 
         host=options.http.host,
         port=options.http.port,
         descriptor=options.http_fd,
-        aliases=Aliases.parse(options.model_alias),
+        aliases=Aliases.parse(options.model_alias, options.default_model),
         keys=_keys(options.api_keys),
         open=options.open,
         policy=options.policy,
@@ -155,6 +156,7 @@ async def _serve(
             gatekeeper=gatekeeper,
             quotas=quotas,
             responses=await store_at(bus),
+            chats=await chats_at(bus),
             bus=bus,
             tracer=tracer,
         )

@@ -15,7 +15,8 @@ from gateway.access import AccessLog
 from gateway.auth import Gatekeeper
 from gateway.batches.routes import BEHIND, add_batches
 from gateway.bus_requests import BUS_REQUESTS, BusRequests
-from gateway.chat import ChatEndpoint
+from gateway.chats.routes import add_chats
+from gateway.chats.store import ChatStore
 from gateway.completions.endpoint import CompletionsEndpoint
 from gateway.dashboard.endpoint import Dashboard
 from gateway.dashboard.snapshot import Photographer
@@ -66,14 +67,16 @@ def build_app(
     gatekeeper: Gatekeeper | None = None,
     quotas: Quotas | None = None,
     responses: ResponseStore | None = None,
+    chats: ChatStore | None = None,
     bus: Bus | None = None,
     tracer: Tracer | None = None,
 ) -> web.Application:
     """Return the application; it is run by ``serve``, which owns limits and error pages.
 
     ``gatekeeper``: one that follows the keys of the mesh; default: one for the settings' keys.
-    ``quotas``: those keys' limits. ``responses``: where responses are kept; default: the memory of
-    this process. ``bus``: to the broker that keeps files and batches; default: there are none.
+    ``quotas``: those keys' limits. ``responses``, ``chats``: where these are kept; default: the
+    memory of this process. ``bus``: to the broker that keeps files and batches; default: there are
+    none.
     ``tracer``: default: one that records nothing.
     """
     gatekeeper = gatekeeper or Gatekeeper(settings.keys, open=settings.is_open)
@@ -89,18 +92,17 @@ def build_app(
         settings=settings,
         tracer=tracer or Unrecorded(),
     )
-    chat = ChatEndpoint(house)
     models = ModelsEndpoint(fleet=fleet, gatekeeper=gatekeeper, settings=settings)
     health = HealthEndpoint(fleet)
     log = AccessLog() if settings.access_log else None
     app = web.Application(middlewares=[log.follow] if log else [])
     docs = DocsEndpoint()
+    description = DescriptionEndpoint(default_model=settings.aliases.default)
     app.on_response_prepare.append(show_limits)
     app[BUS_REQUESTS] = BusRequests(journal, house.tracer, log)
     app[SHEDDER] = Shedder(settings.limiter, metrics.registry)
     app.add_routes(
         [
-            web.post("/v1/chat/completions", chat.post),
             web.post("/v1/completions", CompletionsEndpoint(house).post),
             web.post("/v1/embeddings", embeddings.endpoint(house).post),
             web.post("/v1/messages", MessagesEndpoint(house).post),
@@ -108,7 +110,7 @@ def build_app(
             web.post("/v1/rerank", rerank.endpoint(house).post),
             web.get("/v1/models", models.list),
             web.get("/v1/models/{id:.+}", models.get),
-            web.get("/openapi.json", DescriptionEndpoint().get),
+            web.get("/openapi.json", description.get),
             web.get("/docs", docs.page),
             web.get("/docs/{name}", docs.part),
             web.get("/healthz", health.live),
@@ -116,6 +118,7 @@ def build_app(
             web.get("/metrics", metrics.get),
         ]
     )
+    add_chats(app, house, chats)
     add_responses(app, house, responses)
     add_batches(app, house, bus)
     if settings.dashboard:

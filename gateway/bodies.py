@@ -134,14 +134,15 @@ def _top_level_names(body: bytes) -> list[str]:
     return found
 
 
-_PATH: Final = re.compile(r"^(?P<reason>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_PATH: Final = re.compile(r"^(?P<reason>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
 _MISSING: Final = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 
 
 def _explain(text: str) -> InvalidRequest:
     """Turn msgspec's ``Expected `int`, got `str` - at `$.messages[0].role``` into our words.
 
-    The path is only to be had from the text: msgspec's error carries no attribute for it.
+    The path is only to be had from the text: msgspec's error carries no attribute for it. Of an
+    object with a wrong key it names the object: ``… - at `key` in `$.metadata```.
     """
     match = _PATH.match(text)
     reason, path = (match["reason"], match["path"]) if match else (text, None)

@@ -20,6 +20,7 @@ from gateway import headers, identity
 from gateway.openapi import OPERATIONS
 from gateway.operation import Operation
 from schemas.inference import Policy
+from schemas.openai import ModelBody
 
 Json = dict[str, Any]
 
@@ -32,7 +33,7 @@ FAILURES: Final = MappingProxyType(
         403: "The key or the gateway does not allow that.",
         404: "There is no such thing here.",
         408: "The request did not arrive in time.",
-        409: "It has come too far for that, or something else still needs it.",
+        409: "It has come too far for that, changes too fast, or something else still needs it.",
         413: "The body is too large.",
         429: "Too much at once, or a quota is used up; `Retry-After` tells when to come again.",
         500: "The gateway failed.",
@@ -42,6 +43,8 @@ FAILURES: Final = MappingProxyType(
         529: "No worker can take the request now; `Retry-After` tells when to come again.",
     }
 )
+_DEEP: Final[Json] = {"style": "deepObject", "explode": True}
+"""How a field is spelled that holds fields: ``field[name]``."""
 ABOUT: Final = (
     "The OpenAI API over machines of your own: edge workers answer first, the cloud only when it "
     "must. Clients of OpenAI's API need nothing but this base URL; unknown fields are ignored. "
@@ -52,17 +55,21 @@ ABOUT: Final = (
 class DescriptionEndpoint:
     """Serves the description."""
 
-    def __init__(self, operations: Sequence[Operation] = OPERATIONS) -> None:
-        self._document = msgspec.json.encode(describe(operations))
+    def __init__(
+        self, operations: Sequence[Operation] = OPERATIONS, default_model: str | None = None
+    ) -> None:
+        """``default_model``: of requests that name none."""
+        self._document = msgspec.json.encode(describe(operations, default_model))
 
     async def get(self, _: web.Request) -> web.Response:
         """Answer ``GET /openapi.json``."""
         return web.Response(body=self._document, headers={"Content-Type": "application/json"})
 
 
-def describe(operations: Sequence[Operation]) -> Json:
+def describe(operations: Sequence[Operation], default_model: str | None = None) -> Json:
     """Return the description as JSON values."""
     schemas = Schemas(operations)
+    schemas.tell_of_model(default_model)
     paths: Json = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation, schemas)
@@ -115,6 +122,15 @@ class Schemas:
     def __getitem__(self, kind: Any) -> Json:
         """Return the reference to a body's schema."""
         return self._references[kind]
+
+    def tell_of_model(self, default: str | None) -> None:
+        """Say what a body without a model means: it has to have one, unless there is a default."""
+        asking = (k for k in self._references if isinstance(k, type) and issubclass(k, ModelBody))
+        for component in (self.components[kind.__name__] for kind in asking):
+            if default is None:
+                component["required"] = ["model", *component.get("required", ())]
+            else:
+                component["properties"]["model"] |= {"default": default}
 
     def _reachable(self, values: list[Any]) -> set[str]:
         """Return the names of the components that JSON values refer to, directly or not."""
@@ -179,8 +195,8 @@ def _operation(operation: Operation, schemas: Schemas) -> Json:
 
 
 def _form(schema: Json) -> Json:
-    """Return the body of an upload; a field that holds fields is spelled ``field[name]``."""
-    encoding = {"expires_after": {"style": "deepObject", "explode": True}}
+    """Return the body of an upload."""
+    encoding = {"expires_after": _DEEP}
     content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
     return {"required": True, "content": content}
 
@@ -200,11 +216,12 @@ def _path_parameters(path: str) -> Iterator[Json]:
 def _query_parameters(operation: Operation) -> Iterator[Json]:
     for query in operation.query:
         schema = msgspec.json.schema(query.kind)
-        yield {"name": query.name, "in": "query", "description": query.about, "schema": schema}
+        told = {"name": query.name, "in": "query", "description": query.about, "schema": schema}
+        yield told | _DEEP if schema.get("type") == "object" else told
 
 
 def _header_parameters(operation: Operation) -> Iterator[Json]:
-    names = (identity.HEADER,) if operation.request is None else _parameters()
+    names = _parameters() if operation.is_computed else (identity.HEADER,)
     for name in names:
         yield {"$ref": f"#/components/parameters/{name}"}
 
@@ -258,7 +275,7 @@ def _success(operation: Operation, schemas: Schemas) -> Json:
         content = {"application/json": {"schema": schemas[operation.answer]}}
     if operation.event is not None:
         content["text/event-stream"] = {"schema": _event(operation, schemas)}
-    names = (identity.HEADER,) if operation.request is None else _headers()
+    names = _headers() if operation.is_computed else (identity.HEADER,)
     return {
         "description": "The answer.",
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},

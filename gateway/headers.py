@@ -15,6 +15,8 @@ from schemas.inference import Policy
 
 DEADLINE: Final = "x-mesh-deadline-ms"
 POLICY: Final = "x-mesh-policy"
+UNSTORED: Final = "x-mesh-not-stored"
+"""Why an answer was not stored that should have been."""
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 CLIENT_TIMEOUTS: Final = ("x-stainless-read-timeout", "x-stainless-timeout")

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from gateway.batches.endpoint import LARGEST_LIMIT as MOST_BATCHES
+from gateway.chats.described import CHATS
 from gateway.files.endpoint import LARGEST_LIMIT as MOST_FILES
 from gateway.operation import (
     LOOKED_UP,
@@ -57,6 +58,7 @@ OPERATIONS: Final = (
         last="[DONE]",
         example=b'{"model": "spark", "messages": [{"role": "user", "content": "What is NATS?"}]}',
     ),
+    *CHATS,
     Operation(
         method="post",
         path="/v1/completions",

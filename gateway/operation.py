@@ -16,7 +16,7 @@ SUBMITTED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 503)
 SETTLED: Final = (*STORED, 409)
 """How a request can fail that changes what is kept."""
 MESSAGED: Final = (400, 401, 403, 404, 408, 413, 429, 500, 504, 529)
-"""How a request can fail that is computed by a worker, in Anthropic's statuses."""
+"""The same with Anthropic's statuses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,8 @@ class Operation:
     same as a form with a file. example: such a body, as JSON. event: what the
     ``data`` of each event holds, where a request can ask for a stream; last: the text instead of
     it in the event that ends a success. errors: the body of every failure, in a stream, too.
-    failures: their statuses. query: parameters of the query string.
+    failures: their statuses. query: parameters of the query string. steered: whether the headers
+    of the mesh say where and how fast a request is computed.
     """
 
     method: Literal["get", "post", "delete"]
@@ -53,3 +54,9 @@ class Operation:
     errors: Any = ErrorEnvelope
     failures: tuple[int, ...] = COMPUTED
     query: tuple[Query, ...] = ()
+    steered: bool = True
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether a worker answers what is posted."""
+        return self.request is not None and self.steered

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from gateway.problems import BadRequest
 
@@ -40,24 +40,38 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How many there are on a page, unless the query says so, and at most."""
+    """How many there are on a page, unless the query says so, and at most; and in which order."""
 
     default: int = 20
     most: int = 100
+    order: Literal["asc", "desc"] = "desc"
 
 
-def page(items: Sequence[T], query: Mapping[str, str], limits: Limits) -> Page[T]:
-    """Return the page that a query asks for of items in ascending order.
+@dataclass(frozen=True)
+class Cut(Generic[T]):
+    """What a page begins with, all that comes after it included, and how many it may have."""
+
+    rest: Sequence[T]
+    limit: int
+
+
+def cut(items: Sequence[T], query: Mapping[str, str], limits: Limits) -> Cut[T]:
+    """Return where the page begins that a query asks for of items in ascending order.
 
     Raises ``BadRequest`` naming the parameter.
     """
-    order = query.get("order", "desc")
+    order = query.get("order", limits.order)
     if order not in ("asc", "desc"):
         raise BadRequest("'order' is asc or desc.", param="order")
     ordered = items if order == "asc" else items[::-1]
-    rest = _after(ordered, query.get("after"))
-    found = tuple(rest[: _limit(query.get("limit"), limits)])
-    return Page(found, has_more=len(rest) > len(found))
+    return Cut(_after(ordered, query.get("after")), _limit(query.get("limit"), limits))
+
+
+def page(items: Sequence[T], query: Mapping[str, str], limits: Limits) -> Page[T]:
+    """Return the page that a query asks for (as ``cut``)."""
+    begun = cut(items, query, limits)
+    found = tuple(begun.rest[: begun.limit])
+    return Page(found, has_more=len(begun.rest) > len(found))
 
 
 def _after(items: Sequence[T], after: str | None) -> Sequence[T]:

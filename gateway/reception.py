@@ -117,9 +117,10 @@ class Entrance(Generic[B]):
         check_encoding(sent)
         raw = await read_body(request, limit=settings.max_body, timeout=settings.body_timeout)
         body = self._decoder.decode(raw)
-        record.model = settings.aliases.resolve(body.model, house.fleet.remembers)
+        asked = settings.aliases.named(body.model)
+        record.model = settings.aliases.resolve(asked, house.fleet.remembers)
         if not caller.may_use(record.model):
-            raise ModelNotFound(f"no worker serves the model {body.model!r}", param="model")
+            raise ModelNotFound(f"no worker serves the model {asked!r}", param="model")
         terms = Terms(
             id=record.id,
             model=record.model,

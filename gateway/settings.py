@@ -51,9 +51,9 @@ class GatewaySettings:
     drain_timeout: float = 30.0
     """How long running requests may take to finish when the gateway stops."""
     response_ttl: float = 30 * 24 * 3600.0
-    """How long responses of ``/v1/responses`` can be retrieved and continued."""
+    """How long responses can be retrieved and continued, and stored chat completions looked up."""
     max_response: int = MEBIBYTE
-    """Largest response that is stored, its input included."""
+    """Largest response, or chat completion, that is stored, its input included."""
     max_file: int = 200 * MEBIBYTE
     """Largest file of ``/v1/files``."""
     max_batch_lines: int = 50_000

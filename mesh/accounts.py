@@ -119,6 +119,8 @@ GATEWAY_STORAGE = (
     storage.writing(Store.SPENDING),
     storage.looking_up(Store.RESPONSES),
     storage.writing(Store.RESPONSES),
+    *storage.reading(Store.CHATS),
+    storage.writing(Store.CHATS),
     *storage.reading(Store.FILES),
     storage.writing(Store.FILES),
     *storage.filling_files(),

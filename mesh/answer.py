@@ -120,6 +120,7 @@ class Answer:
             tool_calls=first.tool_calls,
             finish_reason=first.finish_reason,
             logprobs=first.logprobs,
+            prompt_logprobs=gathered.prompt_logprobs,
             others=tuple(others),
             usage=done.usage,
             tier=self.route.tier,

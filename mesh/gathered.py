@@ -35,12 +35,15 @@ class Gathered:
     def __init__(self, choices: int) -> None:
         self.vectors: Rows[bytes] = Rows()
         self.scores: Rows[float] = Rows()
+        self.prompt_logprobs: list[dict[str, Any]] | None = None
         self._choices = [_Gathering() for _ in range(choices)]
 
     def add(self, delta: Delta) -> None:
         """Take in a delta; one for a choice that was not asked for is dropped."""
         self.vectors.add(delta.index, delta.vectors)
         self.scores.add(delta.index, delta.scores)
+        if delta.prompt_logprobs is not None:
+            self.prompt_logprobs = delta.prompt_logprobs
         if delta.index < len(self._choices):
             self._choices[delta.index].add(delta)
 

@@ -435,6 +435,8 @@ def _needs(request: InferRequest) -> dict[Ability, str]:
         needs[Ability.STRUCTURED_OUTPUT] = "response_format"
     if request.logprobs is not None:
         needs[Ability.LOGPROBS] = "logprobs"
+    if request.prompt_logprobs:
+        needs[Ability.PROMPT_LOGPROBS] = "prompt_logprobs"
     if request.sampling.logit_bias:
         needs[Ability.LOGIT_BIAS] = "logit_bias"
     if request.n > 1:

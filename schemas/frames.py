@@ -42,8 +42,9 @@ class Delta(Message, frozen=True, kw_only=True, tag="delta"):
     """New output of choice ``index``: whole UTF-8 text, and the token ids it was made from.
 
     ids: needed to resume the stream elsewhere; empty where the engine has none (upstream).
-    logprobs: list of OpenAI logprob items. vectors, scores: of the inputs from ``index`` on, where
-    inputs were to be embedded (little-endian float32) or ranked.
+    logprobs: list of OpenAI logprob items. prompt_logprobs: those of the prompt, with the first
+    output of choice 0; of its first token there is none (null). vectors, scores: of the inputs from
+    ``index`` on, where inputs were to be embedded (little-endian float32) or ranked.
     """
 
     seq: int
@@ -53,6 +54,7 @@ class Delta(Message, frozen=True, kw_only=True, tag="delta"):
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logprobs: list[dict[str, Any]] | None = None
+    prompt_logprobs: list[dict[str, Any]] | None = None
     finish_reason: FinishReason | None = None
     """Set on the last delta of a choice when there are several (n > 1)."""
     vectors: tuple[bytes, ...] = ()

@@ -49,6 +49,8 @@ class Ability(StrEnum):
     TOOLS = "tools"
     STRUCTURED_OUTPUT = "structured_output"
     LOGPROBS = "logprobs"
+    PROMPT_LOGPROBS = "prompt_logprobs"
+    """Tells how likely the tokens of a prompt were, too."""
     LOGIT_BIAS = "logit_bias"
     CHOICES = "choices"
     PROMPT = "prompt"
@@ -117,8 +119,9 @@ class InferRequest(Message, frozen=True, kw_only=True):
     that comes after the answer to a prompt, which then fills the gap. max_tokens: tokens to
     generate at most. deadline_ms: milliseconds left for the whole request. stop: texts that end the
     output and are not part of it. logprobs: how many alternatives to report per token
-    (0: only the chosen one), ``None`` for none. The JSON values ``tools`` and ``tool_choice`` have
-    the form of the OpenAI chat body, and so has ``response_format``, which also takes
+    (0: only the chosen one), ``None`` for none; prompt_logprobs: whether to report those of the
+    prompt's tokens, too. The JSON values ``tools`` and ``tool_choice`` have the form of the OpenAI
+    chat body, and so has ``response_format``, which also takes
     ``{"type": "regex", "pattern": …}``, ``{"type": "choice", "choices": […]}`` and
     ``{"type": "grammar", "grammar": …}`` (Lark or GBNF). template: variables for the model's chat
     template, such as ``enable_thinking``. cache_prompt: whether a warm prefix may be used and kept.
@@ -147,6 +150,7 @@ class InferRequest(Message, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
     n: int = 1
     logprobs: int | None = None
+    prompt_logprobs: bool = False
     tools: tuple[dict[str, Any], ...] = ()
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
@@ -221,7 +225,8 @@ class Choice(Message, frozen=True, kw_only=True):
 class Completion(Message, frozen=True, kw_only=True):
     """The whole answer to a request that did not ask for a stream.
 
-    logprobs: OpenAI's items, one a token, as in frames; there if the request asked for them.
+    logprobs, prompt_logprobs: OpenAI's items, one a token, as in frames; there if the request asked
+    for them.
     others: the choices after the first, of a request with n > 1; usage is that of all.
     """
 
@@ -240,4 +245,5 @@ class Completion(Message, frozen=True, kw_only=True):
     scores: tuple[float, ...] = ()
     """One per input of a rerank, in their order."""
     logprobs: list[dict[str, Any]] | None = None
+    prompt_logprobs: list[dict[str, Any]] | None = None
     others: tuple[Choice, ...] = ()

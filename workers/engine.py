@@ -25,6 +25,7 @@ class Piece(msgspec.Struct, gc=False):
     finish_reason: FinishReason | None = None
     vectors: tuple[bytes, ...] = ()
     scores: tuple[float, ...] = ()
+    prompt_logprobs: list[dict[str, Any]] | None = None
 
 
 class Finish(msgspec.Struct, frozen=True):

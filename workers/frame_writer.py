@@ -137,6 +137,7 @@ class FrameWriter:
             reasoning=piece.reasoning,
             tool_calls=piece.tool_calls,
             logprobs=piece.logprobs,
+            prompt_logprobs=piece.prompt_logprobs,
             finish_reason=piece.finish_reason,
             vectors=piece.vectors,
             scores=piece.scores,
@@ -154,6 +155,7 @@ class FrameWriter:
 def _is_plain(piece: Piece) -> bool:
     return (
         piece.logprobs is None
+        and piece.prompt_logprobs is None
         and not piece.tool_calls
         and not piece.reasoning
         and piece.finish_reason is None

@@ -28,6 +28,8 @@ class GatewayOptions:
     """Inherited socket to listen on, in place of the address."""
     model_alias: Pairs = ()
     """NAME=MODEL: MODEL answers for NAME; *=MODEL catches unknown names; repeatable."""
+    default_model: str | None = None
+    """Model of requests that name none, which are refused otherwise; may be an alias."""
     policy: Policy = Policy.EDGE_FIRST
     """The widest policy any request gets; edge-only makes a gateway that cannot reach the cloud."""
     default_deadline_ms: PositiveInt = 600_000
@@ -47,7 +49,7 @@ class GatewayOptions:
     open: bool | None = None
     """Whether anybody may ask while no key exists; default: only where no other machine can."""
     response_days: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=366))] = 30.0
-    """Days for which responses of /v1/responses can be retrieved and continued."""
+    """Days for which responses and stored chat completions can be retrieved."""
     max_file_mb: PositiveInt = 200
     """Largest file that /v1/files takes, in megabytes."""
     batch_lines: PositiveInt = 50_000

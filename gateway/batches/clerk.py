@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from msgspec import UnsetType
+
 from gateway.batches import answers
 from gateway.batches.answers import Ending, Names
 from gateway.batches.assignment import Assignment
@@ -100,10 +102,10 @@ class Clerk:
             self._known = self._desk.kind.prepare(self._line.body, self._terms)
         return self._known
 
-    def _terms(self, model: str) -> Terms:
+    def _terms(self, model: str | UnsetType) -> Terms:
         record, name = self._desk.record, self._desk.resolve(model)
         if record.models and name not in record.models:
-            raise ModelNotFound(f"no worker serves the model {model!r}", param="model")
+            raise ModelNotFound(f"no worker serves the model {model or name!r}", param="model")
         return Terms(
             id=self._names.token,
             model=name,

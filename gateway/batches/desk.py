@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import UnsetType
+
 from gateway.batches.kept import BatchRecord
 from gateway.batches.kinds import KINDS, Kind
 from gateway.batches.purse import Purse
@@ -20,7 +22,7 @@ class Desk:
 
     record: BatchRecord
     jobs: Jobs
-    resolve: Callable[[str], str]
+    resolve: Callable[[str | UnsetType], str]
     purse: Purse | None = None
 
     @property

@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 import anyio.lowlevel
 import structlog
+from msgspec import UnsetType
 
 from gateway.batches import kept
 from gateway.batches.answers import Ending
@@ -160,6 +161,7 @@ class Drive:
             most=house.settings.max_batch_lines,
             longest=house.settings.max_body,
             serves=serves,
+            default_model=house.settings.aliases.default,
         )
 
     async def _answer(self) -> None:
@@ -272,9 +274,10 @@ class Drive:
             return False
         return True
 
-    def _resolve(self, model: str) -> str:
+    def _resolve(self, model: str | UnsetType) -> str:
         house = self._garage.house
-        return house.settings.aliases.resolve(model, house.fleet.remembers)
+        aliases = house.settings.aliases
+        return aliases.resolve(aliases.named(model), house.fleet.remembers)
 
 
 def _now() -> int:

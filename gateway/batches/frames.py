@@ -6,6 +6,8 @@ Choices are numbered on from job to job and usage is the sum, as with several pr
 from collections.abc import Iterator, Sequence
 from functools import reduce
 
+from msgspec.structs import replace
+
 from gateway.usage import added
 from schemas.frames import Delta, Done, ToolCallDelta
 from schemas.inference import Choice, Completion
@@ -13,8 +15,11 @@ from schemas.inference import Choice, Completion
 
 def frames_of(completions: Sequence[Completion]) -> tuple[list[Delta], Done]:
     """Return the answers of a line's jobs as the frames of one answer."""
-    choices = (choice for completion in completions for choice in _choices(completion))
-    deltas = [_delta(index, choice) for index, choice in enumerate(choices)]
+    deltas: list[Delta] = []
+    for completion in completions:
+        first = len(deltas)
+        deltas += [_delta(first + each, choice) for each, choice in enumerate(_choices(completion))]
+        deltas[first] = replace(deltas[first], prompt_logprobs=completion.prompt_logprobs)
     return deltas, Done(
         seq=len(deltas),
         finish_reason=completions[-1].finish_reason,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
+from msgspec import UnsetType
 from msgspec.structs import replace
 
 from gateway import embeddings, translate
@@ -63,7 +64,7 @@ class Kind(Generic[B]):
         self._translate, self._compose = translate, compose
         self.names = names
 
-    def prepare(self, raw: bytes, terms: Callable[[str], Terms]) -> Prepared:
+    def prepare(self, raw: bytes, terms: Callable[[str | UnsetType], Terms]) -> Prepared:
         """Return what a body asks for; ``terms`` of its model. Raises ``MeshError``."""
         body = self._decoder.decode(raw)
         agreed = terms(body.model)
@@ -72,6 +73,7 @@ class Kind(Generic[B]):
 
 
 def _chat(body: ChatRequest, terms: Terms) -> tuple[InferRequest, ...]:
+    _refuse(body, "store")
     return (translate.to_infer(body, terms),)
 
 

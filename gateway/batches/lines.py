@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 
 from schemas.openai.batches import BatchError, InputBody, InputLine
 from schemas.wire import UNREADABLE
@@ -71,12 +72,16 @@ def read_line(line: RawLine, place: int) -> Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What lines have to be like. serves: tells whether a model may be asked for."""
+    """What lines have to be like.
+
+    serves: tells whether a model may be asked for. default_model: that of lines that name none.
+    """
 
     endpoint: str
     most: int
     longest: int
     serves: Callable[[str], bool]
+    default_model: str | None = None
 
 
 class Inspector:
@@ -150,11 +155,12 @@ class Inspector:
         if body.stream not in (None, False):
             text = "'stream' is not supported in a batch."
             return _error(line, "stream_not_supported", text, "body.stream")
-        if not isinstance(body.model, str) or not body.model:
+        model = self._rules.default_model if body.model is UNSET else body.model
+        if not isinstance(model, str) or not model:
             text = "'body.model' has to name a model."
             return _error(line, "missing_required_parameter", text, "body.model")
-        if not self._rules.serves(body.model):
-            text = f"No worker serves the model {body.model[:256]!r}."
+        if not self._rules.serves(model):
+            text = f"No worker serves the model {model[:256]!r}."
             return _error(line, NO_MODEL, text, "body.model")
         return None
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from gateway.completions.logprobs import Item, Offsets
-from gateway.completions.translate import prompts_of
+from gateway.completions.translate import prompts_of, scores_prompt
 from gateway.problems import Problem
 from gateway.sse import DONE, error_event
 from gateway.usage import to_usage
@@ -27,7 +27,11 @@ class TextGatherer:
     """Collects deltas into one completion."""
 
     def __init__(self, body: CompletionRequest) -> None:
-        self._texts = [[echo] for echo in echoes_of(body)]
+        self._echoes = echoes_of(body)
+        self._texts = [[echo] for echo in self._echoes]
+        self._choices = body.n or 1
+        self._prompts: dict[int, list[Item]] = {}
+        """Of each prompt that is to be repeated, what is told of its tokens."""
         self._items: list[list[Item]] = [[] for _ in self._texts]
         self._reasons: dict[int, FinishReason] = {}
         self._wanted = body.logprobs
@@ -36,6 +40,8 @@ class TextGatherer:
         """Take in a delta; one for a choice that was not asked for is dropped."""
         if frame.index >= len(self._texts):
             return
+        if frame.prompt_logprobs is not None:
+            self._prompts[frame.index // self._choices] = frame.prompt_logprobs
         self._texts[frame.index].append(frame.text)
         self._items[frame.index] += frame.logprobs or ()
         if frame.finish_reason is not None:
@@ -64,7 +70,9 @@ class TextGatherer:
     def _logprobs(self, index: int) -> TextLogprobs | None:
         if self._wanted is None:
             return None
-        return Offsets().place(self._items[index], alternatives=self._wanted > 0)
+        prompt = self._prompts.get(index // self._choices, [])
+        offsets = Offsets.of_echo(self._echoes[index], prompt)
+        return offsets.place([*prompt, *self._items[index]], alternatives=self._wanted > 0)
 
 
 class TextEncoder:
@@ -84,9 +92,13 @@ class TextEncoder:
         self._unfinished = dict.fromkeys(range(len(self._echoes)))
         self._offsets = [Offsets(len(echo)) for echo in self._echoes]
         self._alternatives = bool(body.logprobs)
+        self._choices = body.n or 1
+        self._scores_prompt = scores_prompt(body)
 
     def opening(self) -> list[bytes]:
-        """Return the prompts that are to be repeated."""
+        """Return the prompts that are to be repeated; with log-probabilities, they come later."""
+        if self._scores_prompt:
+            return []
         return [
             self._chunk(TextChoice(text=echo, index=index))
             for index, echo in enumerate(self._echoes)
@@ -94,7 +106,23 @@ class TextEncoder:
         ]
 
     def delta(self, frame: Delta) -> bytes:
-        """Return the chunk of a delta."""
+        """Return the chunk of a delta, after those of a prompt that comes with it."""
+        if frame.prompt_logprobs is None:
+            return self._output(frame)
+        return self._prompt(frame.index, frame.prompt_logprobs) + self._output(frame)
+
+    def _prompt(self, first: int, items: list[Item]) -> bytes:
+        """Return a chunk with the prompt for each of its choices, which ``first`` is the first."""
+        return b"".join(
+            self._chunk(self._scored(index, items)) for index in range(first, first + self._choices)
+        )
+
+    def _scored(self, index: int, items: list[Item]) -> TextChoice:
+        offsets = Offsets.of_echo(self._echoes[index], items)
+        logprobs = offsets.place(items, alternatives=self._alternatives)
+        return TextChoice(text=self._echoes[index], index=index, logprobs=logprobs)
+
+    def _output(self, frame: Delta) -> bytes:
         if frame.finish_reason is not None:
             self._unfinished.pop(frame.index, None)
         logprobs = None

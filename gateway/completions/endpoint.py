@@ -17,7 +17,9 @@ from mesh.clock import monotonic
 from schemas.frames import Delta, Done
 from schemas.openai.completions import CompletionRequest
 
-FIELDS: Final = MappingProxyType({"messages": "prompt", "top_logprobs": "logprobs"})
+FIELDS: Final = MappingProxyType(
+    {"messages": "prompt", "top_logprobs": "logprobs", "prompt_logprobs": "echo"}
+)
 
 _encode = msgspec.json.Encoder().encode
 

@@ -1,5 +1,6 @@
 """Log-probabilities in the form of the legacy endpoint. Pure."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from schemas.openai.completions import TextLogprobs
@@ -15,7 +16,15 @@ class Offsets:
         """``start``: characters that come before the output."""
         self._next = start
 
-    def place(self, items: list[Item], *, alternatives: bool) -> TextLogprobs:
+    @classmethod
+    def of_echo(cls, echo: str, items: Iterable[Item]) -> "Offsets":
+        """Return where a prompt begins that is repeated, so that its tokens end where it does.
+
+        Tokenizers may put a blank before a text, which is in its first token and not in the text.
+        """
+        return cls(len(echo) - sum(map(_characters, items)))
+
+    def place(self, items: Sequence[Item], *, alternatives: bool) -> TextLogprobs:
         """Return the next tokens in their places; ``alternatives``: whether any were asked for."""
         return TextLogprobs(
             tokens=tuple(item["token"] for item in items),
@@ -27,7 +36,7 @@ class Offsets:
     def _step(self, item: Item) -> int:
         offset = self._next
         self._next += _characters(item)
-        return offset
+        return max(0, offset)
 
 
 def _characters(item: Item) -> int:
@@ -38,5 +47,8 @@ def _characters(item: Item) -> int:
     return sum(byte & 0xC0 != 0x80 for byte in data)
 
 
-def _alternatives(item: Item) -> dict[str, float]:
+def _alternatives(item: Item) -> dict[str, float] | None:
+    """Return what could have stood in a token's place; nothing could before there was anything."""
+    if item["logprob"] is None:
+        return None
     return {entry["token"]: entry["logprob"] for entry in item.get("top_logprobs") or ()}

@@ -25,6 +25,7 @@ def to_infer(body: CompletionRequest, terms: Terms) -> tuple[InferRequest, ...]:
         sampling=to_sampling(body),
         n=body.n or 1,
         logprobs=body.logprobs,
+        prompt_logprobs=scores_prompt(body),
         response_format=output_format(body),
         cache_prompt=body.cache_prompt is not False,
     )
@@ -48,6 +49,11 @@ def prompts_of(body: CompletionRequest) -> tuple[Prompt, ...]:
     return (tokens,)
 
 
+def scores_prompt(body: CompletionRequest) -> bool:
+    """Tell whether the prompt is repeated together with its log-probabilities."""
+    return bool(body.echo) and body.logprobs is not None
+
+
 def _checked(prompts: tuple[Prompt, ...], body: CompletionRequest) -> tuple[Prompt, ...]:
     if len(prompts) > MAX_PROMPTS:
         raise InvalidRequest(f"'prompt' has more than {MAX_PROMPTS} entries.", param="prompt")
@@ -61,9 +67,5 @@ def _checked(prompts: tuple[Prompt, ...], body: CompletionRequest) -> tuple[Prom
 def _refuse_what_no_engine_does(body: CompletionRequest, prompts: tuple[Prompt, ...]) -> None:
     if body.best_of and body.best_of != (body.n or 1):
         raise Unsupported("'best_of' is only supported where it equals 'n'.", param="best_of")
-    if body.echo and body.logprobs is not None:
-        raise Unsupported(
-            "'echo' is not supported with 'logprobs': there are none of a prompt.", param="echo"
-        )
     if body.echo and not all(isinstance(prompt, str) for prompt in prompts):
         raise Unsupported("'echo' is only supported for prompts given as text.", param="echo")

@@ -17,7 +17,7 @@ from gateway.responses.kept import (
     Kept,
     PreviousNotFound,
     ResponseNotFound,
-    ResponseTooLarge,
+    check_size,
     decode_kept,
     weigh,
 )
@@ -81,13 +81,7 @@ class Archive:
 
     def check_size(self, items: Iterable[Item]) -> None:
         """Raise ``ResponseTooLarge`` for an input that alone is more than can be stored."""
-        size = weigh(items)
-        if size > self._limit:
-            raise ResponseTooLarge(
-                f"The input has {size} bytes and a stored response at most {self._limit}: "
-                "send 'store': false.",
-                param="store",
-            )
+        check_size(items, self._limit)
 
     async def history(self, tenant: str, previous: str | None) -> History:
         """Return the conversation that a request continues; raises ``PreviousNotFound``."""

@@ -24,9 +24,6 @@ from mesh.errors import MeshError
 from schemas.openai.response_object import Response
 from schemas.openai.responses import ResponsesRequest
 
-UNSTORED = "x-mesh-not-stored"
-"""Why an answer was not stored that should have been."""
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -89,7 +86,7 @@ class ResponsesEndpoint:
             response, reason = await job.keep(composer.response, self._archive)
             answered = _respond(response)
             if reason is not None:
-                answered.headers[UNSTORED] = reason
+                answered.headers[headers.UNSTORED] = reason
         answered.headers.update(headers.of_route(answer.route))
         return answered
 

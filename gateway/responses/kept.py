@@ -8,6 +8,7 @@ import msgspec
 from gateway.headers import limit_policy
 from gateway.problems import HttpError
 from schemas.inference import Policy
+from schemas.openai.chat import Turn
 from schemas.openai.response_items import Item
 from schemas.openai.response_object import Response
 from schemas.wire import Message, decoder
@@ -80,6 +81,17 @@ class History:
         return policy
 
 
-def weigh(items: Iterable[Item]) -> int:
-    """Return the bytes of items as they are stored."""
+def weigh(items: Iterable[Item | Turn]) -> int:
+    """Return the bytes of items, or of a chat's messages, as they are stored."""
     return len(msgspec.json.encode(tuple(items)))
+
+
+def check_size(items: Iterable[Item | Turn], limit: int) -> None:
+    """Raise ``ResponseTooLarge`` for an input that alone is more than can be stored."""
+    size = weigh(items)
+    if size > limit:
+        raise ResponseTooLarge(
+            f"The input has {size} bytes and a stored response at most {limit}: "
+            "send 'store': false.",
+            param="store",
+        )

@@ -105,6 +105,11 @@ class MemoryStore:
             raise Conflict(f"the entry {key!r} has changed meanwhile")
         self._drop(key)
 
+    async def entries(self) -> dict[str, Entry]:
+        """Return the entries that have not expired, by key."""
+        found = [await self.get(key) for key in tuple(self._held)]
+        return {entry.key: entry for entry in found if entry is not None}
+
     def _write(self, key: str, value: bytes, ttl: float | None) -> int:
         self._drop(key)
         entry = Entry(key, value, next(self._revisions))

@@ -17,6 +17,9 @@ ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
 class ModelBody(Body, frozen=True, kw_only=True):
-    """A body that asks a model to compute something."""
+    """A body that asks a model to compute something; only a gateway can tell which if it does not.
 
-    model: ModelName
+    ``gateway.aliases`` refuses one that names none where there is no default.
+    """
+
+    model: ModelName | msgspec.UnsetType = msgspec.UNSET

@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.openai import Body
 from schemas.openai.files import ExpiresAfter
-from schemas.openai.responses import Metadata
+from schemas.openai.metadata import Metadata
 
 WINDOW = "24h"
 """The one completion window there is."""
@@ -122,7 +122,7 @@ class InputLine(Body, frozen=True, kw_only=True):
 class InputBody(Body, frozen=True, kw_only=True):
     """What is checked of a line's body before any of the lines is computed."""
 
-    model: Any = None
+    model: Any = msgspec.UNSET
     stream: Any = None
 
 

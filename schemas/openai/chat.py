@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from schemas.inference import FinishReason, Role, ToolCall
 from schemas.openai import Body
 from schemas.openai.extensions import Count, Extensions, Share
+from schemas.openai.metadata import Metadata
 
 MAX_CHOICES = 16
 MAX_STOPS = 4
@@ -123,6 +124,9 @@ class ChatRequest(GenerationRequest, frozen=True, kw_only=True):
     modalities: tuple[str, ...] | None = None
     service_tier: str | None = None
     """``flex`` is for work that nobody waits for; all others are the same here."""
+    store: bool | None = None
+    metadata: Metadata | None = None
+    """Kept with an answer that is stored, and of no use to any other."""
 
 
 class PromptDetails(Body, frozen=True, kw_only=True):

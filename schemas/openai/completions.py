@@ -33,11 +33,14 @@ class CompletionRequest(GenerationRequest, frozen=True, kw_only=True):
 
 
 class TextLogprobs(Body, frozen=True, kw_only=True):
-    """One entry per token in each list; offsets are characters of the choice's text."""
+    """One entry per token in each list; offsets are characters of the choice's text.
+
+    ``null``: of the first token of a prompt that is repeated, before which there is nothing.
+    """
 
     tokens: tuple[str, ...]
-    token_logprobs: tuple[float, ...]
-    top_logprobs: tuple[dict[str, float], ...] | None
+    token_logprobs: tuple[float | None, ...]
+    top_logprobs: tuple[dict[str, float] | None, ...] | None
     text_offset: tuple[int, ...]
 
 

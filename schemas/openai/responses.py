@@ -12,13 +12,9 @@ from msgspec import Meta
 from schemas.openai import Body, ModelBody
 from schemas.openai.chat import MAX_ALTERNATIVES, Penalty
 from schemas.openai.extensions import Count, Share
+from schemas.openai.metadata import Metadata
 
-MAX_METADATA = 16
 MAX_TOOLS = 128
-
-MetadataKey = Annotated[str, Meta(max_length=64)]
-MetadataText = Annotated[str, Meta(max_length=512)]
-Metadata = Annotated[dict[MetadataKey, MetadataText], Meta(max_length=MAX_METADATA)]
 
 
 class GivenPart(Body, frozen=True, kw_only=True):

@@ -55,6 +55,11 @@ class Exempt:
         """Return whether a failure is this exception."""
         return suite == self.suite and re.match(self.names, case.name) is not None
 
+    def excuses(self, result: SuiteResult) -> int:
+        """Return how many cases it excuses of a suite that was judged."""
+        covered = (case for case in result.cases if self.covers(result.suite, case))
+        return sum(case.verdict is Verdict.EXPECTED for case in covered)
+
 
 def judge(suite: str, cases: Sequence[Case], exempt: Sequence[Exempt]) -> SuiteResult:
     """Return a suite's result, its failures told apart from those that are meant to be."""

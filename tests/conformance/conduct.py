@@ -69,6 +69,8 @@ def show(report: Report, console: Console) -> None:
         table.add_row(result.suite, *(str(result.count(verdict)) for verdict in Verdict))
     console.print(table)
     for each in EXCEPTIONS:
-        console.print(f"expected: {each.suite}: {each.reason}", style="dim", highlight=False)
+        count = sum(each.excuses(result) for result in report.results)
+        text = f"expected: {each.suite}, {count}: {each.reason}"
+        console.print(text, style="dim", highlight=False)
     for problem in report.unexpected:
         console.print(problem, style="red", highlight=False, markup=False)

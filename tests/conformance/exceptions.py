@@ -10,13 +10,14 @@ TEXT_ONLY: Final = "pictures are refused by name: models are given text only"
 EXCEPTIONS: Final = (
     Exempt(
         suite=OPENAI_PYTHON,
-        names=r"chat\.test_completions\..*_(retrieve|update|list|delete)[_\[]",
-        reason="stored chats: answers are not kept, so 'store' has nothing to look up",
+        names=r"chat\.(test_completions|completions\.test_messages)\..*_list_with_all_params\[",
+        reason="these go on after the id 'after', and want a page of none: refused by name",
     ),
     Exempt(
         suite=OPENAI_PYTHON,
-        names=r"test_completions\..*_create_with_all_params",
-        reason="'echo' is refused with 'logprobs', and 'suffix' by a model that fills no gaps",
+        names=r"test_completions\..*_create_with_all_params_overload_1",
+        reason="the first token of a prompt has no log-probability: null, as OpenAI's API has it "
+        "and the types of its client do not",
     ),
     Exempt(
         suite=OPENAI_PYTHON,
@@ -26,7 +27,8 @@ EXCEPTIONS: Final = (
     Exempt(
         suite=OPENAI_PYTHON,
         names=r"test_responses\..*_create_overload",
-        reason="these name no model, so there is none to compute the response",
+        reason="these send an empty body: no model, for which there could be a default, and no "
+        "input, which a model has to have",
     ),
     Exempt(
         suite=OPENAI_PYTHON,

@@ -32,7 +32,10 @@ top_logprobs of logprobs; and a gateway without keys lets everybody in."""
 
 OPENAI_TESTS: Final = MappingProxyType(
     {
-        "/v1/chat/completions": ("chat/test_completions.py",),
+        "/v1/chat/completions": (
+            "chat/test_completions.py",
+            "chat/completions/test_messages.py",
+        ),
         "/v1/completions": ("test_completions.py",),
         "/v1/embeddings": ("test_embeddings.py",),
         "/v1/models": ("test_models.py",),

@@ -1,7 +1,8 @@
 """The gateway that is tested: real parts, with models small enough for any machine.
 
-The demo model talks, calls tools and stops, which random weights do not; embeddings and ranks come
-from tiny models with random weights. Suites ask for OpenAI's model names, which are aliases here.
+The demo model talks, calls tools and stops, which random weights do not; embeddings, ranks and what
+fills gaps come from tiny models with random weights. Suites ask for OpenAI's model names, which are
+aliases here.
 """
 
 from collections.abc import AsyncIterator
@@ -16,20 +17,26 @@ from gateway.settings import GatewaySettings
 from mesh.accounts import Role
 from mesh.subjects import JobSide
 from schemas.fleet import ModelState
-from tests.conformance.stock import stocked
+from tests.conformance.stock import stocked, stocked_chats
 from tests.support.batches import batch_broker
 from tests.support.gateway import gateway_of
 from tests.support.jobs import SMALL, runner_of
 from tests.support.llama import llama_settings
 from tests.support.mesh import agent_of, bus_of, router_of
 from tests.support.tiny_embedder import write_tiny_embedder
+from tests.support.tiny_model import FIM, write_tiny_model
 from tests.support.wait import until
 from workers.llama.engine import LlamaEngine
 
 SPARK: Final = Path(__file__).parents[2] / "models" / "spark" / "spark.gguf"
 CONTEXT: Final = 512
 """Tokens: a model made to speak JSON without having been asked to goes on to the end of it."""
-ALIASES: Final = ("*=spark", "text-embedding-3-small=embedder", "text-embedding-ada-002=embedder")
+ALIASES: Final = (
+    "*=spark",
+    "gpt-3.5-turbo-instruct=filler",
+    "text-embedding-3-small=embedder",
+    "text-embedding-ada-002=embedder",
+)
 
 
 @asynccontextmanager
@@ -45,7 +52,7 @@ async def target(folder: Path) -> AsyncIterator[str]:
         bus = await stack.enter_async_context(bus_of(broker, Role.GATEWAY))
         await until(lambda: all(m.state is ModelState.READY for m in fleet.models()), within=60)
         settings = GatewaySettings(aliases=Aliases.parse(ALIASES), drain_timeout=2)
-        served = gateway_of(router, fleet, settings, stocked(), bus=bus)
+        served = gateway_of(router, fleet, settings, stocked(), stocked_chats(), bus=bus)
         address = await stack.enter_async_context(served)
         yield address.url
 
@@ -53,4 +60,5 @@ async def target(folder: Path) -> AsyncIterator[str]:
 def _models(folder: Path) -> list[Path]:
     embedder = write_tiny_embedder(folder / "embedder.gguf")
     ranker = write_tiny_embedder(folder / "ranker.gguf", gguf.PoolingType.RANK)
-    return [SPARK, embedder, ranker]
+    filler = write_tiny_model(folder / "filler.gguf", marks=FIM)
+    return [SPARK, embedder, ranker, filler]

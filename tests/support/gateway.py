@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.app import Address, build_app, serving
+from gateway.chats.store import ChatStore
 from gateway.responses.store import ResponseStore
 from gateway.settings import GatewaySettings
 from mesh.bus import Bus
@@ -24,12 +25,15 @@ async def gateway_of(
     fleet: Fleet,
     settings: GatewaySettings | None = None,
     responses: ResponseStore | None = None,
+    chats: ChatStore | None = None,
     tracer: Tracer | None = None,
     bus: Bus | None = None,
 ) -> AsyncIterator[Address]:
-    """Serve a gateway on a free port; ``responses``, ``bus``: where it keeps things."""
+    """Serve a gateway on a free port; ``responses``, ``chats``, ``bus``: where it keeps things."""
     settings = replace(settings or GatewaySettings(drain_timeout=2), port=0)
-    app = build_app(router, fleet, settings, responses=responses, tracer=tracer, bus=bus)
+    app = build_app(
+        router, fleet, settings, responses=responses, chats=chats, tracer=tracer, bus=bus
+    )
     async with serving(app, settings) as address:
         yield address
 

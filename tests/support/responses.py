@@ -9,6 +9,7 @@ import openai
 
 from cli.buckets import make_buckets
 from gateway.app import Address
+from gateway.chats.store import ROW_BUCKET, chats_at
 from gateway.responses import archive
 from gateway.responses.kept import Kept
 from gateway.responses.lease import Lease
@@ -68,7 +69,10 @@ async def sharer_at(
         bus = await stack.enter_async_context(bus_of(broker, role))
         store = await store_at(bus)
         assert isinstance(store, Bucket), f"{RESPONSES.name} is there"
-        address = await stack.enter_async_context(gateway_of(router, fleet, settings, store))
+        chats = await chats_at(bus)
+        assert isinstance(chats.rows, Bucket), f"{ROW_BUCKET.name} is there"
+        served = gateway_of(router, fleet, settings, store, chats)
+        address = await stack.enter_async_context(served)
         client = await stack.enter_async_context(client_at(address))
         yield Sharer(client, store, router, fleet)
 

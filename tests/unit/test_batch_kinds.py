@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import UnsetType
 
 from gateway.batches.answers import Names, answered
 from gateway.batches.kinds import KINDS, Prepared
@@ -35,7 +36,8 @@ def completion(text: str, **fields: Any) -> Completion:
     return Completion(**settings | fields)
 
 
-def terms(model: str) -> Terms:
+def terms(model: str | UnsetType) -> Terms:
+    assert isinstance(model, str)
     return Terms(id="f" * 32, model=model, tenant="t", policy=Policy.EDGE_FIRST, deadline_ms=1000)
 
 
@@ -103,6 +105,11 @@ def test_log_probabilities_have_the_form_of_their_endpoint() -> None:
         "top_logprobs": [{"a": -0.5}, {"b": -0.5}],
         "text_offset": [0, 1],
     }
+    asked = prepare(TEXT, prompt=["p", "q"], logprobs=1, echo=True)
+    assert [request.prompt_logprobs for request in asked.requests] == [True, True]
+    jobs = [completion("b", logprobs=[item("b")], prompt_logprobs=[item(p)]) for p in ("p", "q")]
+    texts = [choice["logprobs"]["tokens"] for choice in composed(asked, *jobs)["choices"]]
+    assert texts == [["p", "b"], ["q", "b"]]
     asked = prepare(RESPONSES, input="x", include=[LOGPROBS], top_logprobs=1)
     assert asked.requests[0].logprobs == 1
     (message,) = composed(asked, job)["output"]
@@ -115,6 +122,7 @@ def test_log_probabilities_have_the_form_of_their_endpoint() -> None:
         (CHAT, {"messages": TURNS, "n": 0}, "n"),
         (CHAT, {"messages": TURNS, "n": 17}, "n"),
         (CHAT, {"messages": TURNS, "top_logprobs": 2}, "top_logprobs"),
+        (CHAT, {"messages": TURNS, "store": True}, "store"),
         (TEXT, {"prompt": ["a"] * 65}, "prompt"),
         (TEXT, {"prompt": ["a", ""]}, "prompt[1]"),
         (RESPONSES, {"input": "a", "previous_response_id": "resp_1"}, "previous_response_id"),

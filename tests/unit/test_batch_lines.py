@@ -93,6 +93,17 @@ def test_a_fault_is_told_with_code_line_and_field(
     assert (fault.code, fault.param, fault.line) == (code, param, 7)
 
 
+@pytest.mark.parametrize(("default", "code"), [("here", None), ("gone", "model_not_found")])
+def test_a_line_without_a_model_gets_the_default(default: str, code: str | None) -> None:
+    """It is looked at as if the line had named it."""
+    rules = Rules(
+        endpoint=CHAT, most=1, longest=100, serves=lambda m: m == "here", default_model=default
+    )
+    looking = Inspector(rules)
+    looking.look(RawLine(1, json.dumps(asked(body={})).encode()))
+    assert [error.code for error in looking.errors] == ([code] if code else [])
+
+
 def test_a_name_is_used_once() -> None:
     """The second line with a custom_id is the one at fault."""
     looking = inspector()

@@ -4,6 +4,8 @@ import json
 from collections.abc import AsyncIterator
 from typing import cast
 
+from msgspec import UnsetType
+
 from gateway.batches.desk import Desk
 from gateway.batches.lines import RawLine
 from gateway.batches.parts import LineResult
@@ -19,7 +21,7 @@ class Crash(Exception):
     """Nobody has thought of this."""
 
 
-def crash(_model: str) -> str:
+def crash(_model: str | UnsetType) -> str:
     raise Crash
 
 

@@ -78,6 +78,18 @@ def test_a_list_in_the_environment_is_separated_by_commas(monkeypatch: pytest.Mo
     assert options("gateway").model_alias == ("gpt-4o-mini=spark", "*=spark")
 
 
+def test_a_default_model_is_told_in_any_of_the_ways(
+    clean_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag, a variable and a key of the file, like all settings; without them there is none."""
+    assert options("gateway").default_model is None
+    (clean_place / "mesh.toml").write_text('default-model = "a"')
+    assert options("gateway").default_model == "a"
+    monkeypatch.setenv("MESH_DEFAULT_MODEL", "b")
+    assert options("gateway").default_model == "b"
+    assert options("gateway", "--default-model", "c").default_model == "c"
+
+
 def test_a_comma_in_a_single_value_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only repeatable flags are split."""
     monkeypatch.setenv("MESH_NATS", "nats://a:1,nats://b:2")

@@ -1,8 +1,10 @@
 """Model aliases."""
 
 import pytest
+from msgspec import UNSET
 
 from gateway.aliases import Aliases
+from mesh.errors import InvalidRequest
 
 
 def exists(name: str) -> bool:
@@ -35,6 +37,22 @@ def test_names_leave_the_catch_all_out() -> None:
 def test_a_target_may_contain_an_equals_sign() -> None:
     """The first equals sign separates."""
     assert Aliases.parse([" a = b=c "]).targets == {"a": "b=c"}
+
+
+def test_the_default_stands_for_a_model_that_is_not_named() -> None:
+    """It may be an alias; a name that is there is left alone."""
+    aliases = Aliases.parse(["small=spark"], default="small")
+
+    assert aliases.named(UNSET) == "small"
+    assert aliases.resolve(aliases.named(UNSET), exists) == "spark"
+    assert aliases.named("llama") == "llama"
+
+
+def test_without_a_default_a_model_has_to_be_named() -> None:
+    """The field is missing, and that is what is said."""
+    with pytest.raises(InvalidRequest) as caught:
+        Aliases.parse(["*=spark"]).named(UNSET)
+    assert caught.value.param == "model"
 
 
 @pytest.mark.parametrize("pair", ["", "a", "=b", "a="])

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from gateway.bodies import BodyDecoder, check_encoding
 from gateway.problems import BadRequest
@@ -36,6 +37,9 @@ def refusal(raw: bytes) -> InvalidRequest:
         ({"messages": [{"role": "wizard", "content": "hi"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
         ({"messages": [{"content": "hi"}]}, "messages[0].role"),
+        ({"metadata": {"a": 1}}, "metadata"),
+        ({"metadata": {"k" * 65: "v"}}, "metadata"),
+        ({"store": 1}, "store"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"max_tokens": 1.5}, "max_tokens"),
         ({"max_tokens": "5"}, "max_tokens"),
@@ -72,13 +76,20 @@ def test_a_wrong_value_is_named(fields: dict[str, Any], param: str) -> None:
     assert param in error.message
 
 
-@pytest.mark.parametrize("missing", ["model", "messages"])
-def test_a_missing_field_is_named(missing: str) -> None:
+def test_a_missing_field_is_named() -> None:
     """A body without a required field says which."""
     fields = json.loads(body())
-    del fields[missing]
+    del fields["messages"]
 
-    assert refusal(json.dumps(fields).encode()).param == missing
+    assert refusal(json.dumps(fields).encode()).param == "messages"
+
+
+def test_a_model_may_go_unnamed() -> None:
+    """Whether there is a default for it is not for the decoder to know."""
+    fields = json.loads(body())
+    del fields["model"]
+
+    assert DECODER.decode(json.dumps(fields).encode()).model is UNSET
 
 
 def test_unknown_fields_are_tolerated() -> None:

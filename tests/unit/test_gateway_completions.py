@@ -131,7 +131,6 @@ def test_fields_are_translated(fields: dict[str, Any], name: str, expected: Any)
         ({"n": 17}, "n"),
         ({"logprobs": 21}, "logprobs"),
         ({"logprobs": True}, "logprobs"),
-        ({"echo": True, "logprobs": 1}, "echo"),
         ({"echo": True, "prompt": [1, 2]}, "echo"),
         ({"stop": ["a"] * 5}, "stop"),
         ({"max_tokens": -1}, "max_tokens"),
@@ -241,6 +240,50 @@ def test_an_echo_opens_a_stream() -> None:
     """The prompt comes in a chunk of its own, and offsets would count on from it."""
     (opening,) = encoder(body(echo=True)).opening()
     assert parse(opening)["choices"][0]["text"] == "once"
+
+
+PROMPT = [{"token": "on", "logprob": None, "bytes": [111, 110], "top_logprobs": []}, item("ce")]
+
+
+def test_an_echo_has_its_log_probabilities_before_those_of_the_output() -> None:
+    """All choices of a prompt have them; before its first token there is nothing."""
+    asked = body(echo=True, logprobs=1, n=2)
+    whole = gathered(
+        asked,
+        Delta(seq=1, text="!", logprobs=[item("!")], prompt_logprobs=PROMPT),
+        Delta(seq=2, index=1, text="?", logprobs=[item("?")]),
+    )
+
+    assert translate(echo=True, logprobs=1)[0].prompt_logprobs
+    assert [choice["text"] for choice in whole["choices"]] == ["once!", "once?"]
+    for choice, last in zip(whole["choices"], "!?", strict=True):
+        told = choice["logprobs"]
+        assert told["tokens"] == ["on", "ce", last]
+        assert told["text_offset"] == [0, 2, 4]
+        assert told["token_logprobs"][0] is told["top_logprobs"][0] is None
+        assert all(told["token_logprobs"][1:])
+        assert None not in told["top_logprobs"][1:]
+
+
+def test_a_streamed_echo_waits_for_its_log_probabilities() -> None:
+    """It comes in a chunk for each choice, before the first output."""
+    stream = encoder(body(echo=True, logprobs=0, n=2))
+    assert stream.opening() == []
+    event = stream.delta(Delta(seq=1, text="!", logprobs=[item("!")], prompt_logprobs=PROMPT))
+
+    choices = [parse(chunk + b"\n\n")["choices"][0] for chunk in event.split(b"\n\n")[:-1]]
+    assert [(c["index"], c["text"]) for c in choices] == [(0, "once"), (1, "once"), (0, "!")]
+    assert [c["logprobs"]["text_offset"] for c in choices] == [[0, 2], [0, 2], [4]]
+    assert choices[0]["logprobs"]["token_logprobs"] == [None, -0.5]
+
+
+def test_a_blank_that_a_tokenizer_adds_is_not_in_the_text() -> None:
+    """Offsets are those of the text all the same."""
+    asked = body(echo=True, logprobs=0)
+    first = {"token": " on", "logprob": None, "bytes": list(b" on"), "top_logprobs": []}
+    told = Delta(seq=1, text="!", logprobs=[item("!")], prompt_logprobs=[first, item("ce")])
+    (choice,) = gathered(asked, told)["choices"]
+    assert choice["logprobs"]["text_offset"] == [0, 2, 4]
 
 
 def test_offsets_go_on_from_chunk_to_chunk() -> None:

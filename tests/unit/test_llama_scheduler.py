@@ -1,5 +1,6 @@
 """Which tokens a step computes."""
 
+from collections.abc import Sequence as Items
 from typing import Any
 
 from workers.llama.grain import GROUP, Grain
@@ -144,3 +145,36 @@ def test_a_lone_draft_is_filled_up() -> None:
     assert (len(work.tokens), work.padding) == (3, 1)
     (work,) = schedule([decoding(98)], 64, two, Grain(GROUP, 100))
     assert (len(work.tokens), work.padding) == (3, 0)
+
+
+class Scored:
+    """Stands for what is found out about a prompt: nothing yet."""
+
+    rows = 8
+    is_complete = False
+
+    def read(self, tokens: Items[int], start: int, count: int, row: int) -> None:
+        raise AssertionError("the scheduler reads no rows")
+
+    def take(self, tokens: Items[int]) -> None:
+        raise AssertionError("the scheduler takes nothing")
+
+
+def test_a_prompt_that_is_scored_has_the_rows_of_a_step_to_itself() -> None:
+    """Every token of its piece gives a row; other prompts wait for the next step."""
+    plan = schedule([sequence(20, scores=Scored()), sequence(5), decoding()], 64)
+    assert shape(plan) == [(4, 1, 1), (0, 7, 7)]
+    assert [work.is_scored for work in plan] == [False, True]
+
+    plan = schedule([sequence(5), sequence(20, scores=Scored()), sequence(5)], 64)
+    assert shape(plan) == [(0, 5, 1)]
+
+
+def test_a_scored_prompt_leaves_rows_to_those_it_is_computed_with() -> None:
+    """More rows than there are would end the process: ends of prompts share the call."""
+    ends = [sequence(5, num_computed=4) for _ in range(3)]
+    streams = [sequence(5, num_computed=5, tokens=list(range(6))) for _ in range(3)]
+    plan = schedule([*ends, *streams, sequence(20, scores=Scored())], 64)
+    assert shape(plan)[-1] == (0, 5, 5)
+    assert shape(schedule([*streams, sequence(20, scores=Scored())], 64))[-1] == (0, 8, 8)
+    assert shape(schedule([sequence(20, scores=Scored())], 3)) == [(0, 3, 3)]

@@ -75,7 +75,7 @@ class KvCache:
 
     def match(self, sequence: Sequence, running: Iterable[Sequence]) -> Match:
         """Return the best beginning for a sequence; its last token is computed in any case."""
-        if self.reuse is Reuse.NONE:
+        if self.reuse is Reuse.NONE or sequence.is_scoring:
             return Match()
         is_whole = self.reuse is Reuse.WHOLE
         holders: list[Holder] = [*self.prefixes]

@@ -17,6 +17,11 @@ class Infill:
     middle: int
     bos: int | None = None
 
+    def place(self, before: Sequence[int]) -> range:
+        """Return where the tokens before the gap stand in the prompt."""
+        start = 1 if self.bos is None else 2
+        return range(start, start + len(self._bare(before)))
+
     def arrange(self, before: Sequence[int], after: Sequence[int]) -> list[int]:
         """Return the prompt whose continuation is what belongs between the two."""
         head = [self.prefix] if self.bos is None else [self.bos, self.prefix]

@@ -17,6 +17,7 @@ from workers.llama.masking import Masked
 from workers.llama.messages import Submit
 from workers.llama.prompts import Prompt, Prompts
 from workers.llama.sampling import Defaults, Drawing, resolve
+from workers.llama.scoring import MOST_SCORES, PromptScores
 from workers.llama.sequence import Sampler, Sequence
 from workers.llama.template import ChatTemplate
 from workers.llama.voice import Voice
@@ -89,6 +90,7 @@ class Intake:
             voice=voice,
             sampler=sampler,
             constraint=constraint,
+            scores=None if index or submit.emitted else self._scores(request, prompt),
             drafter=Drafter(tokens),
             num_learnt=len(tokens),
         )
@@ -113,6 +115,22 @@ class Intake:
             return sampler, None
         reporting = Reporting(sampler, decoder.logits, decoder.piece, request.logprobs)
         return reporting, reporting
+
+    def _scores(self, request: InferRequest, prompt: Prompt) -> PromptScores | None:
+        """Return what is to be found out about the prompt; a resumed attempt has told it before."""
+        if not request.prompt_logprobs or request.logprobs is None:
+            return None
+        if len(prompt.given) * (1 + request.logprobs) > MOST_SCORES:
+            msg = f"log-probabilities of {len(prompt.given)} tokens are more than one answer holds"
+            raise InvalidRequest(msg, param="prompt_logprobs")
+        decoder = self._decoder
+        return PromptScores(
+            prompt.given,
+            decoder.logits,
+            decoder.piece,
+            count=request.logprobs,
+            rows=decoder.max_rows,
+        )
 
     def _max_length(self, num_prompt: int, request: InferRequest) -> int:
         if request.max_tokens is None:

@@ -36,5 +36,8 @@ def _check_counts(request: InferRequest) -> None:
     if request.logprobs is not None and not 0 <= request.logprobs <= MAX_ALTERNATIVES:
         msg = f"top_logprobs must lie between 0 and {MAX_ALTERNATIVES}"
         raise InvalidRequest(msg, param="top_logprobs")
+    if request.prompt_logprobs and (request.logprobs is None or request.prompt is None):
+        msg = "prompt_logprobs needs logprobs, and a prompt"
+        raise InvalidRequest(msg, param="prompt_logprobs")
     if request.max_tokens is not None and request.max_tokens < 0:
         raise InvalidRequest("max_tokens must not be negative", param="max_tokens")

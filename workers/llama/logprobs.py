@@ -5,7 +5,6 @@ The figures are of the model's own distribution: before penalties, biases, masks
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +35,9 @@ class Reporting:
         # What samples masks the row in place: all but the drawn token is read before that.
         raw = self._logits(row)
         scale = log_sum(raw)
-        best = [(int(token), float(raw[token]) - scale) for token in most_likely(raw, self._count)]
+        top = alternatives(raw, scale, self._piece, self._count)
         token = self._inner.sample(row)
-        top = [self._entry(*alternative) for alternative in best]
-        item = self._entry(token, float(raw[token]) - scale)
+        item = entry(self._piece(token), float(raw[token]) - scale)
         self.items.append({**item, "top_logprobs": top})
         return token
 
@@ -52,13 +50,22 @@ class Reporting:
         """Free what it holds."""
         self._inner.close()
 
-    def _entry(self, token: int, logprob: float) -> dict[str, Any]:
-        piece = self._piece(token)
-        return {
-            "token": piece.decode(errors="replace"),
-            "logprob": max(logprob, LEAST),
-            "bytes": list(piece),
-        }
+
+def alternatives(
+    logits: NDArray[np.float32], scale: float, piece: Callable[[int], bytes], count: int
+) -> list[Item]:
+    """Return the entries of the most likely tokens; ``scale``: the row's ``log_sum``."""
+    best = most_likely(logits, count)
+    return [entry(piece(int(token)), float(logits[token]) - scale) for token in best]
+
+
+def entry(piece: bytes, logprob: float | None) -> Item:
+    """Return what is told of a token; ``None``: nothing is known of it."""
+    return {
+        "token": piece.decode(errors="replace"),
+        "logprob": None if logprob is None else max(logprob, LEAST),
+        "bytes": list(piece),
+    }
 
 
 def log_sum(logits: NDArray[np.float32]) -> float:

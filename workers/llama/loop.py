@@ -22,6 +22,7 @@ from workers.llama.messages import Cancel, Output, Step, Submit
 from workers.llama.rates import Rate
 from workers.llama.sampling import Defaults, resolve
 from workers.llama.scheduler import no_drafts, schedule
+from workers.llama.scoring import told
 from workers.llama.sequence import NO_SLOT, Sequence, Work
 from workers.llama.speculation import Speculation
 from workers.llama.voice import Voice
@@ -161,7 +162,7 @@ class Loop:
             return
         self._admission.add(attempt)
         for sequence in attempt.choices:
-            if sequence.is_full:
+            if sequence.is_full and not sequence.is_scoring:
                 self._end(sequence, "length", Output(attempt.number, index=sequence.index))
 
     def _count(self, submit: Submit) -> None:
@@ -181,6 +182,8 @@ class Loop:
         background = Load(load.prompt - wanted.prompt, load.streams - wanted.streams)
         sampled = sum([self._call(call) for call in calls_of(plan)])
         seconds = self._clock() - started
+        if plan[-1].is_scored:
+            return  # it takes longer than other prompts
         # Rates tell what interactive requests may expect.
         self._measure(wanted, 1 + sampled / max(1, load.streams), seconds)
         self._chunk.note(load.prompt, load.streams, seconds)
@@ -203,6 +206,8 @@ class Loop:
             if work.sequence.slot == NO_SLOT:
                 continue
             self.cache.grow(work.sequence, len(work.tokens))
+            if work.is_scored and not self._score(work, row):
+                continue
             if work.num_rows:
                 self._note_wait(work.sequence)
                 accepted += self._try(work, row)
@@ -225,7 +230,9 @@ class Loop:
         """Sample, and return how many drafts hold; a constraint that fails costs its attempt."""
         sequence = work.sequence
         try:
-            if work.num_rows > 1:
+            if work.is_scored:
+                row += work.num_rows - 1
+            elif work.num_rows > 1:
                 return self._verify(work, row)
             output, reason = self._say(sequence, sequence.sampler.sample(row))
         except MeshError as error:
@@ -236,6 +243,16 @@ class Loop:
         else:
             self._show(sequence, output, reason)
         return 0
+
+    def _score(self, work: Work, row: int) -> bool:
+        """Read what rows tell of the prompt; return whether the last one gives a new token."""
+        sequence = work.sequence
+        assert sequence.scores is not None, "it is being scored"  # noqa: S101
+        sequence.scores.read(sequence.tokens, work.start, work.num_rows, row)
+        if sequence.is_full and sequence.scores.is_complete:
+            self._end(sequence, "length", sequence.voice.finish())
+            return False
+        return not sequence.num_pending
 
     def _verify(self, work: Work, row: int) -> int:
         """Sample row after row, as in as many steps, until a draft differs; return how many hold.
@@ -272,7 +289,7 @@ class Loop:
 
     def _show(self, sequence: Sequence, output: Output | None, reason: FinishReason | None) -> None:
         if output is not None:
-            self._outputs.append(output)
+            self._outputs.append(told(sequence, output))
         if reason is not None:
             self._end(sequence, reason, sequence.voice.finish())
 
@@ -285,7 +302,7 @@ class Loop:
             attempt.reason, attempt.stop = reason, sequence.voice.stop
             self._bequeath(attempt, sequence)
         self._admission.leave(sequence, keep=attempt.keeps_cache)
-        self._outputs.append(_ending(attempt, rest, reason))
+        self._outputs.append(_ending(attempt, told(sequence, rest), reason))
 
     def _bequeath(self, attempt: Attempt, sequence: Sequence) -> None:
         """Have it told when the attempt's tokens leave the cache, which may be at once."""

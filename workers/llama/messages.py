@@ -114,6 +114,7 @@ class Output(PipeMessage, frozen=True):
     """How choice ``index`` ended, where there are several."""
     vectors: tuple[bytes, ...] = ()
     scores: tuple[float, ...] = ()
+    prompt_logprobs: list[dict[str, Any]] | None = None
     reason: FinishReason | None = None
     usage: Usage | None = None
     failure: FailureCode | None = None

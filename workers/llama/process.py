@@ -281,6 +281,7 @@ def _piece(output: Output) -> Piece | None:
         finish_reason=output.finish_reason,
         vectors=output.vectors,
         scores=output.scores,
+        prompt_logprobs=output.prompt_logprobs,
     )
     return None if piece == Piece(index=output.index) else piece
 

@@ -10,10 +10,14 @@ from workers.llama.toolcalls.choice import offered
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """What an answer goes on from; ``text``: empty where tokens were given or a gap is filled."""
+    """What an answer goes on from; ``text``: empty where tokens were given or a gap is filled.
+
+    given: places of the tokens that a client sent as its prompt, or that its text was made into.
+    """
 
     text: str
     tokens: list[int]
+    given: range
 
 
 class Prompts:
@@ -44,11 +48,12 @@ class Prompts:
 
     def _make(self, request: InferRequest) -> tuple[Prompt, str]:
         """Return the prompt, and the field it comes from."""
-        text, param = "", "prompt"
+        text, param, given = "", "prompt", None
         if request.suffix:
-            tokens = self._around_gap(request)
+            tokens, given = self._around_gap(request)
         elif isinstance(request.prompt, tuple):
             tokens = self._given(request.prompt)
+            given = range(len(tokens))
         elif request.prompt is not None:
             text = request.prompt
             tokens = self._tokenize(text, param)
@@ -58,12 +63,18 @@ class Prompts:
         if not tokens:
             msg = f"'{param}' gives an empty prompt"
             raise InvalidRequest(msg, param=param)
-        return Prompt(text, tokens), param
+        return Prompt(text, tokens, self._spelled(tokens) if given is None else given), param
 
     def _render(self, request: InferRequest) -> str:
         return self._template.render(request.messages, offered(request), request.template)
 
-    def _around_gap(self, request: InferRequest) -> list[int]:
+    def _spelled(self, tokens: list[int]) -> range:
+        """Return the places of a text's tokens, without the BOS that was put before them."""
+        has_bos = not self._decoder.piece(tokens[0])
+        return range(int(has_bos), len(tokens))
+
+    def _around_gap(self, request: InferRequest) -> tuple[list[int], range]:
+        """Return a prompt whose continuation fills the gap, and where its beginning stands."""
         layout = self._decoder.infill
         if layout is None:
             msg = (
@@ -73,7 +84,7 @@ class Prompts:
             raise Unsupported(msg, param="suffix")
         prompt = request.prompt or ""
         before = self._words(prompt, "prompt") if isinstance(prompt, str) else self._given(prompt)
-        return layout.arrange(before, self._words(request.suffix, "suffix"))
+        return layout.arrange(before, self._words(request.suffix, "suffix")), layout.place(before)
 
     def _given(self, prompt: tuple[int, ...]) -> list[int]:
         """Take tokens as they are: who sends tokens has put the special ones where they belong."""

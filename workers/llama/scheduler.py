@@ -50,10 +50,16 @@ def schedule(
 
 def _fill(plan: list[Work], waiting: list[Sequence], room: int, spare: int, grain: Grain) -> None:
     """Add prompts, and the next one only where the last one is finished."""
+    has_prompt = False
     for sequence in waiting:
         if room <= 0:
             break
         start, count = sequence.num_computed, sequence.num_pending
+        if sequence.is_scoring:
+            if not has_prompt:
+                plan.append(_scored(sequence, room, plan))
+            return  # its rows are all that a step can give
+        has_prompt = True
         if count > room + spare:
             count = min(count, grain.piece(count, room))
         padding = grain.missing(count, start + count)
@@ -63,6 +69,16 @@ def _fill(plan: list[Work], waiting: list[Sequence], room: int, spare: int, grai
         room -= count + padding
         if not is_whole:
             break
+
+
+def _scored(sequence: Sequence, room: int, plan: Iterable[Work]) -> Work:
+    """Return a piece of a prompt whose tokens all give logits; ``plan``: who is computed beside."""
+    assert sequence.scores is not None, "it is being scored"  # noqa: S101
+    start = sequence.num_computed
+    # Prompts of which just the last token is missing share the call, and have a row each.
+    rows = sequence.scores.rows - sum([work.sequence.is_prefilling for work in plan])
+    tokens = sequence.tokens[start : start + min(room, rows)]
+    return Work(sequence, tokens, start, len(tokens), is_scored=True)
 
 
 def _speculate(plan: list[Work], drafts: Drafts, grain: Grain) -> None:

@@ -10,9 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.llama.drafts import Drafter
-from workers.llama.voice import Voice
+from workers.llama.voice import Item, Voice
 
 NO_SLOT = -1
+
+
+class Scores(Protocol):
+    """What is found out about the tokens of a prompt while they are computed."""
+
+    rows: int
+    """Tokens to be computed in a step at most."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is nothing left to find out."""
+        ...
+
+    def read(self, tokens: Items[int], start: int, count: int, row: int) -> None:
+        """Read the ``count`` rows from ``row`` on, of the tokens from ``start`` on."""
+        ...
+
+    def take(self, tokens: Items[int]) -> list[Item] | None:
+        """Return what was found out, once."""
+        ...
 
 
 class Sampler(Protocol):
@@ -76,6 +96,8 @@ class Sequence:
     voice: Voice
     sampler: Sampler
     constraint: Constraint | None = None
+    scores: Scores | None = None
+    """What is found out about the prompt's tokens, where that was asked for."""
     drafter: Drafter | None = None
     num_learnt: int = 0
     """Tokens that the drafter has been told of."""
@@ -94,6 +116,11 @@ class Sequence:
     def is_prefilling(self) -> bool:
         """Whether given tokens are still to be computed."""
         return self.num_computed < self.num_initial
+
+    @property
+    def is_scoring(self) -> bool:
+        """Whether every token of the prompt has to give a row of logits."""
+        return self.scores is not None and not self.scores.is_complete
 
     @property
     def is_full(self) -> bool:
@@ -118,3 +145,5 @@ class Work(msgspec.Struct, frozen=True, gc=False):
     one more for every draft token."""
     padding: int = 0
     """Meaningless tokens that are computed after them and forgotten."""
+    is_scored: bool = False
+    """Whether the rows tell of the prompt's own tokens, all but the last of the prompt's end."""

@@ -15,6 +15,7 @@ ABILITIES = tuple(
         Ability.TOOLS,
         Ability.STRUCTURED_OUTPUT,
         Ability.LOGPROBS,
+        Ability.PROMPT_LOGPROBS,
         Ability.LOGIT_BIAS,
         Ability.CHOICES,
         Ability.PROMPT,

@@ -14,7 +14,7 @@ from workers.budget import BudgetSettings
 
 KIB = 1024
 MIB = 1024 * KIB
-MESSAGES_LACK = frozenset({Ability.PROMPT, Ability.SUFFIX, Ability.COUNT})
+MESSAGES_LACK = frozenset({Ability.PROMPT, Ability.PROMPT_LOGPROBS, Ability.SUFFIX, Ability.COUNT})
 """What ``chat/completions``, the only path to text that is asked, has no form for."""
 
 
