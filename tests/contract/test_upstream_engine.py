@@ -30,6 +30,8 @@ from workers.upstream.discovery import discover_models
 from workers.upstream.engine import UpstreamEngine
 
 NUMBERS = "0 1 2 3 4 "
+OF_OUR_OWN = {Ability.PROMPT, Ability.SUFFIX, Ability.COUNT, Ability.PROMPT_LOGPROBS}
+"""What no upstream is asked for."""
 
 
 class TestUpstreamEngine(EngineContract):
@@ -136,7 +138,7 @@ async def test_the_status_is_what_was_measured() -> None:
     assert before == ModelStatus(
         name="spark",
         slots=3,
-        abilities=tuple(sorted(set(Ability) - {Ability.PROMPT, Ability.SUFFIX, Ability.COUNT})),
+        abilities=tuple(sorted(set(Ability) - OF_OUR_OWN)),
         detail=before.detail,
     )
     assert after.state is ModelState.READY
