@@ -18,13 +18,12 @@ from mesh.bus import Bus
 from mesh.errors import BusError, DeadlineExceeded, NoResponders, StoreError
 from mesh.exchange import ask
 from mesh.inbox import Delivery, Headers
-from mesh.jetstream import Reply, checked, read_reply
+from mesh.jetstream import Reply, SubjectsQuery, checked, read_reply
 from mesh.jobs.fairness import Lane
 from mesh.jobs.settings import JobSettings
 from mesh.jobs.stream_api import (
     NS,
     ConsumerConfig,
-    InfoQuery,
     NewConsumer,
     Pull,
     WorkConfig,
@@ -139,7 +138,7 @@ class WorkStream:
 
     async def backlog(self) -> Backlog:
         """Return what lies in the stream."""
-        query = msgspec.json.encode(InfoQuery(subjects_filter=subjects.all_due_jobs(self.side)))
+        query = msgspec.json.encode(SubjectsQuery(subjects_filter=subjects.all_due_jobs(self.side)))
         subject = subjects.stream_api("STREAM.INFO", self.name)
         payload = (await ask(self._bus, subject, query, timeout=self._timeout)).payload
         checked(read_reply(payload), f"the stream {self.name}")

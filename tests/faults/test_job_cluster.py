@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +13,7 @@ import pytest
 
 from mesh.accounts import Role
 from mesh.broker import Broker
-from mesh.errors import MeshError
+from mesh.errors import JobNotFound, MeshError
 from mesh.jobs.store import ensure
 from mesh.storage import Store
 from mesh.subjects import JobSide
@@ -73,6 +73,21 @@ async def is_whole(broker: Broker) -> bool:
     """Tell whether all servers have all records."""
     replicas = (await info_of(broker)).get("replicas", ())
     return len(replicas) == SIZE - 1 and all(each["current"] for each in replicas)
+
+
+async def follow(asker: Checker, accepted: Mapping[str, str], over: asyncio.Event) -> int:
+    """Ask for what others had accepted, and count how often that was said not to exist."""
+    unknown = 0
+    while not over.is_set():
+        for job in tuple(accepted.values()):
+            try:
+                await asker.jobs.get(job)
+            except JobNotFound:
+                unknown += 1
+            except MeshError:
+                pass  # nobody can tell
+        await asyncio.sleep(0.05)
+    return unknown
 
 
 async def submit(checker: Checker, numbers: range) -> None:
@@ -181,7 +196,8 @@ async def test_the_minority_of_a_partition_accepts_nothing(tmp_path: Path) -> No
     """A leader that is cut off acknowledges no job, though client and runner still reach it.
 
     The others elect another one and go on. What was refused may be submitted again when the cluster
-    is whole, and is one job.
+    is whole, and is one job. Of what the others accepted nothing is said not to exist, neither
+    while the leader is cut off nor while it catches up.
     """
     async with trial_in(tmp_path, beside_leader=True) as trial:
         lonely = await trial.checker_on(trial.leader)
@@ -189,6 +205,8 @@ async def test_the_minority_of_a_partition_accepts_nothing(tmp_path: Path) -> No
         await submit(lonely, range(5))
         assert lonely.accepted == trial.checker.accepted
         trial.cluster.isolate(trial.leader)
+        over, asker = asyncio.Event(), lonely.hasty(GLANCE)
+        asked = asyncio.create_task(follow(asker, trial.checker.accepted, over))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(submit(lonely.hasty(BEYOND_ITS_REIGN), range(100, 103)))
             tasks.create_task(submit(trial.checker, range(5, 15)))
@@ -197,6 +215,8 @@ async def test_the_minority_of_a_partition_accepts_nothing(tmp_path: Path) -> No
         assert await leader_of(trial.broker) != trial.leader
         trial.cluster.heal()
         await until_async(lambda: is_whole(trial.broker), within=ELECTION)
+        over.set()
+        assert await asked == 0
         await submit(lonely, range(100, 103))
         await submit(trial.checker, range(100, 103))
         assert len(lonely.accepted) == 8
