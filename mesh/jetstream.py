@@ -83,8 +83,12 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
-    """Who has copies of a stream, besides the leader that says so."""
+    """Who has copies of a stream, besides the leader that says so.
 
+    leader: empty where none is known; then any server answers with what it has.
+    """
+
+    leader: str = ""
     replicas: tuple[Replica, ...] | None = None
 
 

@@ -78,6 +78,8 @@ class Leader:
 def is_in_touch(cluster: Cluster) -> bool:
     """Tell whether a leader and those that it heard from lately are more than half of all."""
     others = cluster.replicas or ()
+    if others and not cluster.leader:
+        return False
     near = sum(each.active <= IN_TOUCH for each in others)
     return near >= len(others) / 2
 

@@ -13,7 +13,12 @@ SECOND = 1_000_000_000
 def test_a_leader_speaks_for_a_majority(seconds: tuple[int, ...], in_touch: bool) -> None:
     """It counts itself and the servers that it heard from before they could elect another one."""
     replicas = tuple(Replica(active=each * SECOND) for each in seconds)
-    assert is_in_touch(Cluster(replicas=replicas or None)) is in_touch
+    assert is_in_touch(Cluster(leader="a", replicas=replicas or None)) is in_touch
+
+
+def test_a_server_without_a_leader_speaks_for_nobody() -> None:
+    """It answers, too, and says of the others that it has just heard from them."""
+    assert not is_in_touch(Cluster(replicas=(Replica(), Replica(), Replica())))
 
 
 def test_a_head_is_read_as_it_was_sent() -> None:
