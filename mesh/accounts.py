@@ -115,6 +115,7 @@ _WATCH = tuple(subjects.all_capacity(tier) for tier in Tier)
 
 GATEWAY_STORAGE = (
     *storage.reading(Store.KEYS),
+    *storage.confirming(Store.KEYS),
     *storage.reading(Store.SPENDING),
     storage.writing(Store.SPENDING),
     storage.looking_up(Store.RESPONSES),

@@ -99,6 +99,11 @@ class Bucket:
         headers = reply.headers or {}
         return 0 if _is_missing(headers) else number(headers, jetstream.SEQUENCE)
 
+    async def newest_revision(self) -> int:
+        """Return the number of the last change as the leader has it; 0 if there never was one."""
+        found = await self._leader.last(self._all)
+        return 0 if found is None else number(found.headers, jetstream.SEQUENCE)
+
     async def get(self, key: str) -> Entry | None:
         """Return an entry, ``None`` if there is none; raises ``ValueError`` for a key too long.
 
