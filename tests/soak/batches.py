@@ -43,14 +43,17 @@ class BatchLoad:
         """Have one file computed, and note what is wrong with what comes out."""
         names = [f"batch-{number}-{place}" for place in range(self.lines)]
         batch = await self._ask(lambda client: submit(client, map(line, names)))
-        self.counts["batches"] += 1
         done = await self._ended(batch)
+        self.counts[f"batches {done.status}"] += 1
+        if done.status != "completed":
+            self.faults.append(f"{batch.id} ({done.status}): {done.errors}")
+            return
         files = [
             await self._ask(lambda client, file=file: lines_of(client, file))  # type: ignore[misc]
             for file in (done.output_file_id, done.error_file_id)
         ]
         self.counts["lines"] += sum(map(len, files))
-        self.faults += [f"{batch.id} ({done.status}): {fault}" for fault in check(names, *files)]
+        self.faults += [f"{batch.id}: {fault}" for fault in check(names, *files)]
 
     async def _ended(self, batch: Batch) -> Batch:
         deadline, now = monotonic() + self.patience, batch

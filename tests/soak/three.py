@@ -67,8 +67,9 @@ async def soak(folder: Path, plan: Plan) -> Counter[str]:
                 await submit_all(stage.checker, plan, load)
             over.set()
         counts.update(await stage.checker.verdict(SETTLE_WITHIN))
-        assert not stage.batches.faults, stage.batches.faults
         counts.update(stage.batches.counts)
+        faults = stage.batches.faults
+        assert not faults, f"{len(faults)}: {faults[:5]} in {dict(counts)}"
     return counts
 
 
