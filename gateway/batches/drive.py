@@ -142,9 +142,10 @@ class Drive:
 
     async def _listen(self) -> None:
         """Give workers the time to be heard: we may have just come up, or their broker be away."""
-        with anyio.move_on_after(LISTEN):
-            while not self._hears_workers():
-                await anyio.sleep(HEARD_WITHIN)
+        for _ in range(round(LISTEN / HEARD_WITHIN)):
+            if self._hears_workers():
+                return
+            await anyio.sleep(HEARD_WITHIN)
 
     async def _inspect(self) -> Inspector:
         rules = self._rules()

@@ -316,7 +316,8 @@ async def test_a_batch_waits_until_workers_are_heard(
         ):
             batch = await submit(client, [line("a")])
             await until(lambda: bool(log.lines("batch.driven")), within=30)
-            assert (await client.batches.retrieve(batch.id)).status == "validating"
+            for _ in range(50):
+                assert (await client.batches.retrieve(batch.id)).status == "validating"
             async with scripted_worker(broker):
                 assert (await ended(client, batch)).status == "completed"
 
