@@ -12,6 +12,7 @@ from gateway.batches.answers import Names
 from gateway.files import cabinet as cabinets
 from gateway.files.cabinet import Cabinet, new_record
 from gateway.settings import GatewaySettings
+from mesh import fleet as fleets
 from mesh.accounts import Role
 from mesh.errors import JobNotFound
 from mesh.jobs.client import Jobs
@@ -307,6 +308,7 @@ async def test_a_batch_waits_until_workers_are_heard(
 ) -> None:
     """A gateway that hears no worker at all cannot know which models there are not."""
     monkeypatch.setattr(drive, "HEARD_WITHIN", 0.01)
+    monkeypatch.setattr(fleets, "ADVERT_INTERVAL", 0.0)  # it thinks that it has heard all there are
     with logged(capsys) as log:
         async with (
             batch_broker(tmp_path) as broker,
