@@ -31,7 +31,7 @@ conformance: $(INSTALLED) ## Run the suites that others wrote against the gatewa
 fuzz: $(INSTALLED) ## Send the gateway many bad bodies, repeatably by their seed
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-soak: $(INSTALLED) ## Run durable jobs for long while everything is killed and frozen
+soak: $(INSTALLED) ## Run durable jobs and batches for long while everything is killed, frozen and cut off
 	$(BIN)/python -m tests.soak $(ARGS)
 
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -260,6 +261,25 @@ def llama_server(
     log = shop.log("llama-server")
     with running(command, log=log, ready=chats(url, model.stem)) as process:
         yield Target(name=LLAMA_SERVER, url=url, pids={"server": process.pid})
+
+
+@contextmanager
+def more_workers(
+    shop: Workshop, folder: str, count: int, flags: Mapping[str, object]
+) -> Iterator[None]:
+    """Run more workers of the mesh in ``folder``, with the scripted engine, once all serve."""
+    with ExitStack() as stack:
+        for number in range(count):
+            name = f"more-{number}"
+            chosen = {"engine": "scripted", "name": name, "log_level": "info", **flags}
+            log = shop.log(f"{folder}-{name}")
+            command = [*mesh_command("worker", shop.folder / folder, chosen), "--json-logs"]
+            stack.enter_context(running(command, log=log, ready=partial(_says_ready, log)))
+        yield
+
+
+def _says_ready(log: Path) -> bool:
+    return b'"ready"' in log.read_bytes()
 
 
 @contextmanager

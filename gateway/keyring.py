@@ -73,8 +73,14 @@ class Keyring:
             self._troubled = False
 
     async def _look(self) -> None:
-        if await self._store.revision() != self._revision:
-            self._take(await self._store.read())
+        revision = await self._store.revision()
+        if revision < self._revision:
+            # A server that lags behind would let in again whose key is revoked.
+            revision = await self._store.newest_revision()
+        if revision != self._revision:
+            keys = await self._store.read()
+            if keys.revision >= revision:
+                self._take(keys)
 
     def _take(self, keys: KeyList) -> None:
         callers = {record.digest: Caller.of(record) for record in keys.records.values()}

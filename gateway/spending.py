@@ -146,7 +146,7 @@ class Spending:
         entry, fresh = self._known.get(account), False
         for _ in range(MAX_TRIES):
             if entry is None:
-                entry, fresh = await self._bucket.get(account), True
+                entry, fresh = await self._bucket.peek(account), True
             balance = _balance(entry)
             made, total = admit(balance, terms)
             if not all(made) and not fresh:

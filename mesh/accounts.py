@@ -115,16 +115,20 @@ _WATCH = tuple(subjects.all_capacity(tier) for tier in Tier)
 
 GATEWAY_STORAGE = (
     *storage.reading(Store.KEYS),
+    *storage.confirming(Store.KEYS),
     *storage.reading(Store.SPENDING),
     storage.writing(Store.SPENDING),
     storage.looking_up(Store.RESPONSES),
+    *storage.confirming(Store.RESPONSES),
     storage.writing(Store.RESPONSES),
     *storage.reading(Store.CHATS),
     storage.writing(Store.CHATS),
     *storage.reading(Store.FILES),
+    *storage.confirming(Store.FILES),
     storage.writing(Store.FILES),
     *storage.filling_files(),
     *storage.reading(Store.BATCHES),
+    *storage.confirming(Store.BATCHES),
     storage.writing(Store.BATCHES),
     *storage.reading(Store.BATCH_WORK),
     storage.writing(Store.BATCH_WORK),
@@ -134,12 +138,14 @@ GATEWAY_STORAGE = (
 """What ``Account.STORE`` serves to the gateways' accounts, so that they share all of this."""
 
 GATEWAY_ACCOUNTS = (Account.EDGE, Account.APP)
+ADMIN_STORAGE = tuple(service for store in Store for service in storage.confirming(store))
+"""What ``Account.STORE`` serves to itself: the leaders are asked by the same names everywhere."""
 
 _JOB_STORES = (Store.JOBS, Store.JOB_KEYS, Store.JOB_INDEX)
 RUNNER_STORAGE = tuple(
     service
     for store in _JOB_STORES
-    for service in (*storage.reading(store), storage.writing(store))
+    for service in (*storage.reading(store), *storage.confirming(store), storage.writing(store))
 )
 """What ``Account.STORE`` serves to the runners, in the same accounts."""
 
@@ -164,9 +170,8 @@ def _gateway(account: Account) -> Grant:
         publish=(
             *_DISPATCH,
             *_ASK_JOBS,
-            *(service.subject for service in GATEWAY_STORAGE),
+            *(service.asked for service in GATEWAY_STORAGE),
             subjects.USAGE,
-            subjects.FILE_ROOM,
         ),
         subscribe=(
             *_WATCH,
@@ -196,14 +201,13 @@ def _runner(account: Account, side: JobSide) -> Grant:
         account=account,
         publish=(
             *_DISPATCH,
-            *(service.subject for service in RUNNER_STORAGE),
+            *(service.asked for service in RUNNER_STORAGE),
             *(subjects.all_job_work(each) for each in sides),
             *(subjects.stream_api(f"STREAM.{op}", stream) for op in ("CREATE", "INFO")),
             subjects.stream_api("CONSUMER.CREATE", f"{stream}.>"),
             subjects.stream_api("CONSUMER.MSG.NEXT", f"{stream}.>"),
             f"$JS.ACK.{stream}.>",
             subjects.ALL_JOB_EVENTS,
-            subjects.JOB_ROOM,
         ),
         subscribe=(
             *_WATCH,
@@ -216,12 +220,16 @@ def _runner(account: Account, side: JobSide) -> Grant:
 
 def _admin() -> Grant:
     stores = (
-        service.subject
+        service.asked
         for store in Store
-        for service in (*storage.reading(store), *storage.keeping(store))
+        for service in (
+            *storage.reading(store),
+            *storage.confirming(store),
+            *storage.keeping(store),
+        )
     )
     return Grant(
         account=Account.STORE,
-        publish=(*stores, *(service.subject for service in storage.keeping_files())),
+        publish=(*stores, *(service.asked for service in storage.keeping_files())),
         subscribe=(),
     )

@@ -15,6 +15,7 @@ from mesh.depot import Depot, number
 from mesh.errors import Conflict
 from mesh.inbox import Delivery, Headers, Switchboard
 from mesh.jetstream import DirectGet, LastGet, StreamConfig
+from mesh.leader import Leader
 
 MEBIBYTE = 1024 * 1024
 OPERATION = "KV-Operation"
@@ -70,6 +71,7 @@ class Bucket:
         self._prefix = subjects.bucket_folder(settings.name, folder)
         self._all = f"{self._prefix}>"
         self._depot = Depot(bus, self._stream, self._what, timeout)
+        self._leader = Leader(self._depot)
 
     def within(self, folder: str) -> "Bucket":
         """Return the entries of one folder, as if they were a bucket of their own."""
@@ -97,13 +99,27 @@ class Bucket:
         headers = reply.headers or {}
         return 0 if _is_missing(headers) else number(headers, jetstream.SEQUENCE)
 
+    async def newest_revision(self) -> int:
+        """Return the number of the last change as the leader has it; 0 if there never was one."""
+        found = await self._leader.last(self._all)
+        return 0 if found is None else number(found.headers, jetstream.SEQUENCE)
+
     async def get(self, key: str) -> Entry | None:
-        """Return an entry, ``None`` if there is none; raises ``ValueError`` for a key too long."""
-        reply = await self._read(key)
-        headers = reply.headers or {}
-        if _is_missing(headers) or _is_marker(headers):
-            return None
-        return Entry(key, reply.payload, number(headers, jetstream.SEQUENCE))
+        """Return an entry, ``None`` if there is none; raises ``ValueError`` for a key too long.
+
+        It may have changed a moment ago. That there is none is the word of the leader, with a
+        majority behind it: ``StoreError`` is raised where there is no such word.
+        """
+        return await self.peek(key) or await self.newest(key)
+
+    async def peek(self, key: str) -> Entry | None:
+        """Return an entry as any server has it: it may have come, or gone, a moment ago."""
+        return _entry(key, await self._read(key))
+
+    async def newest(self, key: str) -> Entry | None:
+        """Return an entry as the leader has it, ``None`` if there is none; as ``get``."""
+        found = await self._leader.last(self._subject(key))
+        return None if found is None else _entry(key, found)
 
     async def entries(self) -> Mapping[str, Entry]:
         """Return all entries by key."""
@@ -190,6 +206,13 @@ class Bucket:
         if not _is_marker(headers):
             entries[key] = Entry(key, delivery.payload, revision)
         return revision
+
+
+def _entry(key: str, told: Delivery) -> Entry | None:
+    headers = told.headers or {}
+    if _is_missing(headers) or _is_marker(headers):
+        return None
+    return Entry(key, told.payload, number(headers, jetstream.SEQUENCE))
 
 
 def _is_marker(headers: Headers) -> bool:

@@ -23,6 +23,8 @@ ROLLUP: Final = "Nats-Rollup"
 
 NOT_FOUND: Final = 10059
 """There is no such stream."""
+NO_MESSAGE: Final = 10037
+"""There is no such message in the stream."""
 NAME_IN_USE: Final = 10058
 """The stream exists with another configuration."""
 _CONFLICTS: Final = frozenset({10071, 10164})
@@ -66,6 +68,53 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     error: ApiError | None = None
     seq: int = 0
     config: _Kept = _Kept()
+
+
+class SubjectsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Asks about a stream, and for the counts of the subjects that match."""
+
+    subjects_filter: str
+
+
+class Replica(msgspec.Struct, frozen=True, kw_only=True):
+    """A server with a copy, as the leader knows it; ``active``: nanoseconds since it was heard."""
+
+    active: int = 0
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has copies of a stream, besides the leader that says so.
+
+    leader: empty where none is known; then any server answers with what it has.
+    """
+
+    leader: str = ""
+    replicas: tuple[Replica, ...] | None = None
+
+
+class SubjectsInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the leader of a stream says of it: how many messages a subject has."""
+
+    class State(msgspec.Struct, frozen=True, kw_only=True):
+        """Counts by subject; none at all where nothing matches."""
+
+        subjects: dict[str, int] | None = None
+
+    state: State = State()
+    cluster: Cluster = Cluster()
+
+
+class LastMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as the leader gives it; ``hdrs``: its head as it was sent."""
+
+    class Stored(msgspec.Struct, frozen=True, kw_only=True):
+        """Both are base64 on the wire."""
+
+        seq: int
+        data: bytes = b""
+        hdrs: bytes = b""
+
+    message: Stored | None = None
 
 
 class DirectGet(msgspec.Struct, frozen=True, kw_only=True):

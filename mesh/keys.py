@@ -89,6 +89,10 @@ class KeyStore:
         """Return what changes with every change of a key."""
         return await self._bucket.revision()
 
+    async def newest_revision(self) -> int:
+        """Return the same as the leader has it, where a server may lag behind."""
+        return await self._bucket.newest_revision()
+
     async def read(self) -> KeyList:
         """Return all keys by id."""
         listing = await self._bucket.listing()

@@ -97,7 +97,8 @@ class ObjectStore:
 
     async def room(self) -> Room:
         """Return how full the store is."""
-        payload = (await self._depot.ask(subjects.FILE_ROOM, b"")).payload
+        subject = subjects.stored_info(self._depot.stream)
+        payload = (await self._depot.ask(subject, b"")).payload
         checked(read_reply(payload), self._depot.what)
         info = _infos.decode(payload)
         return msgspec.structs.replace(info.state, most=info.config.max_bytes)

@@ -43,17 +43,25 @@ FILE_CONTENTS = "mesh_file_contents"
 
 @dataclass(frozen=True)
 class Service:
-    """A subject on which the broker answers; ``many``: with several messages."""
+    """A subject on which the broker answers; ``many``: with several messages.
+
+    alias: by which all accounts ask there, where they cannot by the subject itself.
+    """
 
     subject: str
     many: bool = False
+    alias: str = ""
+
+    @property
+    def asked(self) -> str:
+        """The subject by which it is asked."""
+        return self.alias or self.subject
 
 
 def reading(store: str) -> tuple[Service, ...]:
     """Return what reading a bucket takes: single entries, and whatever is asked for by a query.
 
-    All of it is answered inside the account that has the bucket. ``$JS.API.STREAM.INFO`` could not
-    be imported: where JetStream is off, the server itself answers that, and says that it is off.
+    All of it is answered by any server that has a copy, also by one that lags behind.
     """
     direct = subjects.stream_api("DIRECT.GET", subjects.bucket_stream(store))
     return (looking_up(store), Service(direct, many=True))
@@ -63,6 +71,22 @@ def looking_up(store: str) -> Service:
     """Return what reading single entries takes, by keys that the reader has to know."""
     direct = subjects.stream_api("DIRECT.GET", subjects.bucket_stream(store))
     return Service(f"{direct}.{subjects.bucket_entries(store)}")
+
+
+def confirming(store: str) -> tuple[Service, ...]:
+    """Return what asking the leader of a bucket takes (see ``mesh.leader``).
+
+    Who may do that may read every entry, also those whose keys nobody has told.
+    """
+    stream = subjects.bucket_stream(store)
+    last = subjects.stream_api("STREAM.MSG.GET", stream)
+    return (describing(stream), Service(last, alias=subjects.stored_last(stream)))
+
+
+def describing(stream: str) -> Service:
+    """Return what it takes to ask what a stream holds, and who of its servers is there."""
+    info = subjects.stream_api("STREAM.INFO", stream)
+    return Service(info, alias=subjects.stored_info(stream))
 
 
 def writing(store: str) -> Service:
@@ -86,8 +110,10 @@ def keeping(store: str) -> tuple[Service, ...]:
 
 def filling_files() -> tuple[Service, ...]:
     """Return what writing, reading and removing the contents of files takes."""
-    direct = subjects.stream_api("DIRECT.GET", subjects.object_stream(FILE_CONTENTS))
-    return (Service(direct, many=True), Service(subjects.all_objects(FILE_CONTENTS)))
+    stream = subjects.object_stream(FILE_CONTENTS)
+    direct = subjects.stream_api("DIRECT.GET", stream)
+    contents = Service(subjects.all_objects(FILE_CONTENTS))
+    return (Service(direct, many=True), contents, describing(stream))
 
 
 def keeping_files() -> tuple[Service, ...]:

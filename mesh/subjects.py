@@ -128,6 +128,19 @@ def stream_api(operation: str, stream: str) -> str:
     return f"$JS.API.{operation}.{stream}"
 
 
+def stored_info(stream: str) -> str:
+    """Return where other accounts, too, ask what a stream holds, and who of its servers is there.
+
+    A name of our own: accounts with JetStream take requests by its names to be about themselves.
+    """
+    return f"{PREFIX}.stored.{stream}.info"
+
+
+def stored_last(stream: str) -> str:
+    """Return where the leader of a stream is asked for the last message on a subject."""
+    return f"{PREFIX}.stored.{stream}.last"
+
+
 class JobOp(StrEnum):
     """What the job service is asked for; the last token of its subject."""
 
@@ -218,10 +231,6 @@ def job_events(tenant: str) -> str:
 
 
 ALL_JOB_EVENTS = f"{JOBS}.events.*.*"
-JOB_ROOM = f"{JOBS}.room"
-"""Where the broker says how much the records of jobs take up."""
-FILE_ROOM = f"{PREFIX}.files.room"
-"""Where the broker says how much the contents of files take up."""
 
 
 def job_row(bucket: str, tenant: str, state: str, job: str) -> str:

@@ -88,6 +88,8 @@ class NoticeFault(StrEnum):
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
     """No such name, no connection, no TLS, or no answer that is HTTP."""
+    CERTIFICATE = "certificate"
+    """Its certificate is out of date, for another name, or signed by nobody who is trusted."""
     FORBIDDEN = "forbidden"
     """Its address is none that webhooks may have here."""
 

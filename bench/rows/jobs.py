@@ -1,4 +1,7 @@
-"""Durable jobs: how long one takes, how many a second, and submitting when many wait."""
+"""Durable jobs: how long one takes, how many a second, and submitting when many wait.
+
+Many a second once with one worker that has all slots, and once with a process for each slot.
+"""
 
 import subprocess
 import sys
@@ -14,8 +17,10 @@ from bench.jobload import JobLoad
 from bench.targets import Workshop
 from mesh import runfile
 
-FOLDER = "jobs"
+FOLDER, APART = "jobs", "jobs-apart"
 SLOTS = 8
+ENGINE = {"scripted_tokens": 1}
+"""A job costs its worker next to nothing: what is measured is everything else."""
 QUEUED_PER_SECOND = 25_000
 """Jobs to queue for each second that is asked for: 100,000 by default."""
 WHOLE_MS, RATE, SUBMIT_MS, GROWTH_MB = 5.0, 1000.0, 5.0, 64.0
@@ -24,7 +29,8 @@ WHOLE_MS, RATE, SUBMIT_MS, GROWTH_MB = 5.0, 1000.0, 5.0, 64.0
 def measure(shop: Workshop, seconds: float, rounds: int) -> Row:
     """Measure on one mesh with the scripted engine; ``rounds`` plays no part."""
     queued = round(QUEUED_PER_SECOND * seconds)
-    flags = {"slots": SLOTS, "scripted_tokens": 1}
+    apart = _workers_apart(shop, seconds)
+    flags = {"slots": SLOTS, **ENGINE}
     with targets.mesh(shop, FOLDER, flags):
         run = runfile.require(shop.folder / FOLDER)
         runner = psutil.Process(next(part.pid for part in run.parts if part.name == "runner"))
@@ -32,7 +38,19 @@ def measure(shop: Workshop, seconds: float, rounds: int) -> Row:
         shop.say(f"jobs one by one, 64 at once, then {queued} waiting")
         load = _load(run.nats, Path(run.creds["client"]), seconds, queued)
         grown = (runner.memory_info().rss - before) / 1e6
-    return Row(figures=_figures(load, grown), details={"jobs": load})
+    figures = (*_figures(load, grown), _rate(apart, f"{SLOTS} workers with a slot each"))
+    return Row(figures=figures, details={"jobs": load, "workers apart": apart})
+
+
+def _workers_apart(shop: Workshop, seconds: float) -> JobLoad:
+    flags = {"slots": 1, **ENGINE}
+    with (
+        targets.mesh(shop, APART, flags),
+        targets.more_workers(shop, APART, SLOTS - 1, flags),
+    ):
+        run = runfile.require(shop.folder / APART)
+        shop.say(f"jobs 64 at once, for {SLOTS} workers")
+        return _load(run.nats, Path(run.creds["client"]), seconds, 0)
 
 
 def _figures(load: JobLoad, grown: float) -> tuple[Figure, ...]:
@@ -45,13 +63,7 @@ def _figures(load: JobLoad, grown: float) -> tuple[Figure, ...]:
             goal=Goal(text=f"≤ {WHOLE_MS:g} ms", at_most=WHOLE_MS),
             note=tail,
         ),
-        Figure(
-            name=f"jobs a second, {load.in_flight} at once, {SLOTS} slots",
-            unit="/s",
-            value=load.rate,
-            goal=Goal(text=f"≥ {RATE:g}/s", at_least=RATE),
-            note="one runner process",
-        ),
+        _rate(load, f"a worker with {SLOTS} slots"),
         Figure(
             name=f"submission p50 with {load.queued} jobs waiting",
             unit="ms",
@@ -66,6 +78,16 @@ def _figures(load: JobLoad, grown: float) -> tuple[Figure, ...]:
             goal=Goal(text=f"≤ {GROWTH_MB:g} MB", at_most=GROWTH_MB),
             note="resident memory",
         ),
+    )
+
+
+def _rate(load: JobLoad, workers: str) -> Figure:
+    return Figure(
+        name=f"jobs a second, {load.in_flight} at once, {workers}",
+        unit="/s",
+        value=load.rate,
+        goal=Goal(text=f"≥ {RATE:g}/s", at_least=RATE),
+        note="one runner process",
     )
 
 

@@ -43,6 +43,8 @@ LINES_AT_A_TIME: Final = 32
 """Lines of a file that are looked at without letting anything else run."""
 HEARD_WITHIN: Final = 2 * ADVERT_INTERVAL
 """Seconds in which every worker tells what it serves."""
+LISTEN: Final = 60.0
+"""Seconds for which a gateway that hears no worker at all does not fail a batch for its models."""
 
 
 class Superseded(MeshError):
@@ -122,9 +124,8 @@ class Drive:
 
     async def _validate(self) -> None:
         inspector = await self._inspect()
-        if inspector.misses_models and not self._garage.house.fleet.settled:
-            # A gateway that has just come up has not heard of every worker yet.
-            await anyio.sleep(HEARD_WITHIN)
+        if inspector.misses_models and not self._hears_workers():
+            await self._listen()
             inspector = await self._inspect()
         errors, total = tuple(inspector.errors), inspector.total
 
@@ -136,6 +137,18 @@ class Drive:
             return kept.begun(record, total, _now())
 
         await self._change(judged)
+
+    def _hears_workers(self) -> bool:
+        """Tell whether models that are not known are unknown to the mesh, and not to us alone."""
+        fleet = self._garage.house.fleet
+        return fleet.settled and not fleet.is_empty
+
+    async def _listen(self) -> None:
+        """Give workers the time to be heard: we may have just come up, or their broker be away."""
+        for _ in range(round(LISTEN / HEARD_WITHIN)):
+            if self._hears_workers():
+                return
+            await anyio.sleep(HEARD_WITHIN)
 
     async def _inspect(self) -> Inspector:
         rules = self._rules()

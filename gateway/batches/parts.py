@@ -106,8 +106,8 @@ class Journal:
         await self._bucket.create(_key(batch, number), part)
 
     async def find(self, batch: str, number: int) -> Part | None:
-        """Return a part."""
-        entry = await self._bucket.get(_key(batch, number))
+        """Return a part, if the server that is asked has it by now."""
+        entry = await self._bucket.peek(_key(batch, number))
         try:
             return None if entry is None else read_part(entry.value)
         except msgspec.MsgspecError:

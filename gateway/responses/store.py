@@ -130,7 +130,7 @@ async def store_at(bus: Switchboard) -> ResponseStore:
     """Return the mesh's store, or a gateway's own memory where its broker has no such bucket."""
     bucket = Bucket(bus, RESPONSES)
     try:
-        await bucket.get("is it there?")
+        await bucket.peek("is it there?")
     except StoreError as error:
         log.warning("responses.in_memory", reason=error.message)
         return MemoryStore()

@@ -5,13 +5,14 @@ problem then.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mesh import subjects
 from mesh.accounts import (
+    ADMIN_STORAGE,
     EDGE_JOBS,
     EXPORTED,
     GATEWAY_ACCOUNTS,
@@ -24,10 +25,11 @@ from mesh.accounts import (
     inbox_prefix,
 )
 from mesh.broker.settings import BrokerSettings
-from mesh.storage import FILE_CONTENTS, Store
+from mesh.storage import Service
 
 _HEADER = "# The broker of an inference mesh. Rendered anew at every start: edits here are lost.\n"
 _SERVED = (*GATEWAY_STORAGE, *RUNNER_STORAGE)
+_HOME = [Account.STORE]
 _SIGN_IN_TIMEOUT = 10
 """Seconds for a client on a busy machine to sign the server's challenge (default 2)."""
 
@@ -93,18 +95,19 @@ def _account(
         case Account.EDGE:
             usage = _usage_export(to=Account.APP)
             exports = [*_exports(account, settings), *_JOB_EXPORTS, usage]
-            imports = [_usage_import(Account.APP), *_storage_imports(), *_ROOM_IMPORTS]
+            imports = [_usage_import(Account.APP), *_storage_imports(_SERVED)]
             content |= {"jetstream": "enabled", "exports": exports, "imports": imports}
         case Account.CLOUD:
             content |= {"exports": _exports(account, settings)}
         case Account.APP:
             tiers = [item for source in EXPORTED for item in _imports(source)]
             usage = _usage_import(Account.EDGE)
-            imports = [*tiers, *_JOB_IMPORTS, usage, *_storage_imports(), *_ROOM_IMPORTS]
+            imports = [*tiers, *_JOB_IMPORTS, usage, *_storage_imports(_SERVED)]
             content |= {"jetstream": "enabled", "imports": imports}
             content |= {"exports": [_usage_export(to=Account.EDGE)]}
         case Account.STORE:
-            content |= {"jetstream": "enabled", "exports": [*_storage_exports(), *_ROOM_EXPORTS]}
+            content |= {"jetstream": "enabled", "exports": _storage_exports()}
+            content |= {"imports": _storage_imports(ADMIN_STORAGE)}
         case Account.SYS:
             pass
     return content
@@ -164,39 +167,25 @@ def _usage_import(source: Account) -> dict[str, Any]:
     return {"stream": told, "to": subjects.usage_from(source)}
 
 
-_ROOMS = {
-    subjects.JOB_ROOM: subjects.bucket_stream(Store.JOBS),
-    subjects.FILE_ROOM: subjects.object_stream(FILE_CONTENTS),
-}
-_ROOM_EXPORTS = [
-    {"service": subjects.stream_api("STREAM.INFO", stream), "accounts": GATEWAY_ACCOUNTS}
-    for stream in _ROOMS.values()
-]
-# Under another name: accounts with JetStream take requests by this one to be about themselves.
-_ROOM_IMPORTS = [
-    {
-        "service": {
-            "account": Account.STORE,
-            "subject": subjects.stream_api("STREAM.INFO", stream),
-        },
-        "to": name,
-    }
-    for name, stream in _ROOMS.items()
-]
-
-
 def _storage_exports() -> list[dict[str, Any]]:
     exports = []
-    for service in _SERVED:
+    for service in dict.fromkeys((*_SERVED, *ADMIN_STORAGE)):
         answers = {"response_type": "stream"} if service.many else {}
-        exports.append({"service": service.subject, "accounts": GATEWAY_ACCOUNTS, **answers})
+        accounts = [
+            *(GATEWAY_ACCOUNTS if service in _SERVED else ()),
+            *(_HOME if service in ADMIN_STORAGE else ()),
+        ]
+        exports.append({"service": service.subject, "accounts": accounts, **answers})
     return exports
 
 
-def _storage_imports() -> list[dict[str, Any]]:
-    return [
-        {"service": {"account": Account.STORE, "subject": service.subject}} for service in _SERVED
-    ]
+def _storage_imports(services: Iterable[Service]) -> list[dict[str, Any]]:
+    imports = []
+    for service in services:
+        name = {"to": service.alias} if service.alias else {}
+        source = {"account": Account.STORE, "subject": service.subject}
+        imports.append({"service": source, **name})
+    return imports
 
 
 def _duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from mesh.jobs.index import JobIndex, shelf
 from mesh.jobs.news import tell
 from mesh.jobs.room import Room
 from mesh.jobs.settings import JobSettings
-from mesh.jobs.store import JobStore, Unsettled
+from mesh.jobs.store import JobStore, Kept, Unsettled
 from mesh.jobs.streams import WorkStream
 from mesh.subjects import JobSide
 from schemas.jobs import (
@@ -244,7 +244,7 @@ class Desk:
 
     async def _known(self, record: JobRecord) -> JobRecord:
         """Return the job that was there first, if it is the same."""
-        kept = await self._storage.store.find(record.tenant, record.id)
+        kept = await self._storage.store.newest(record.tenant, record.id)
         if kept is None:
             raise Unsettled
         known = kept.record
@@ -256,12 +256,15 @@ class Desk:
 
     async def _change(self, query: JobQuery, change: Callable[[JobRecord], JobRecord]) -> JobRecord:
         storage = self._storage
+        kept: Kept | None = await storage.store.get(query.tenant, query.id)
         for _ in range(TRIES):
-            kept = await storage.store.get(query.tenant, query.id)
+            if kept is None:
+                break
             record = change(kept.record)
             try:
                 await storage.store.change(kept, record)
             except Conflict:
+                kept = await storage.store.newest(query.tenant, query.id)
                 continue
             await self._follow_up(kept.record, record)
             return replace(record, request=None)
@@ -284,7 +287,7 @@ class Desk:
         if row.state.final:
             return row
         try:
-            kept = await self._storage.store.find(row.tenant, row.id)
+            kept = await self._storage.store.peek(row.tenant, row.id)
         except MeshError:
             return row
         return row if kept is None else replace(row, state=kept.record.state)

@@ -75,9 +75,10 @@ class Execution:
 
     async def run(self) -> None:
         """Execute the job as far as its record allows, and settle the message."""
-        kept = await self._read()
+        is_old = self._is_old()
+        kept = await (self._find() if is_old else self._read())
         if kept is None:
-            self._settle_orphan()
+            self._settle_orphan(is_old=is_old)
             return
         record = kept.record
         if self._is_older_than_message(record):
@@ -96,7 +97,7 @@ class Execution:
 
     async def expire(self) -> None:
         """End the job if it still waits though its deadline has passed; one that runs ends so."""
-        kept = await self._read()
+        kept = await self._find()
         now = self._bench.storage.clock.now_ms()
         deadline = kept.record.deadline_ms if kept else None
         if kept is None or deadline is None or kept.record.state is not JobState.QUEUED:
@@ -125,7 +126,8 @@ class Execution:
         if kept is None or computing is None:
             return
         now = await self._bench.storage.store.find(kept.record.tenant, kept.record.id)
-        if now is None or now.revision != kept.revision:
+        # A server that lags behind shows what was before this attempt.
+        if now is None or now.revision > kept.revision:
             computing.cancel()
 
     async def _read(self) -> Kept | None:
@@ -133,14 +135,35 @@ class Execution:
         pointer, store = self.work.pointer, self._bench.storage.store
         for pause in (0.0, 0.005, 0.05):
             await anyio.sleep(pause)
-            kept = await store.find(pointer.tenant, pointer.id)
+            kept = await store.peek(pointer.tenant, pointer.id)
             if kept is not None:
                 break
-        return kept
+        return await self._sure_of(kept)
 
-    def _settle_orphan(self) -> None:
+    async def _sure_of(self, kept: Kept | None) -> Kept | None:
+        """Return the record; an end that is of an earlier attempt than the message is looked up.
+
+        The job may have ended while it waited, or have been queued again since.
+        """
+        if kept is None or not kept.record.state.final:
+            return kept
+        if kept.record.attempt >= self.work.pointer.attempt:
+            return kept
+        return await self._bench.storage.store.newest(kept.record.tenant, kept.record.id)
+
+    async def _find(self) -> Kept | None:
+        """Return the record, ``None`` if it is certain that there is none."""
+        pointer = self.work.pointer
+        found = await self._bench.storage.store.find(pointer.tenant, pointer.id)
+        return await self._sure_of(found)
+
+    def _is_old(self) -> bool:
+        """Tell whether a message that has no record by now will never have one."""
         age = self._bench.storage.clock.now_ms() - self.work.stored_ms
-        if age > ORPHAN_AFTER * 1000:
+        return age > ORPHAN_AFTER * 1000
+
+    def _settle_orphan(self, *, is_old: bool) -> None:
+        if is_old:
             self._bench.stream.acknowledge(self.work)
         else:
             self._bench.stream.give_back(self.work, delay=1.0)
@@ -262,7 +285,7 @@ class Execution:
             return await insist(lambda: store.change(kept, record), clock)
         except Conflict:
             # A write whose acknowledgement was lost is our own.
-            now = await insist(lambda: store.find(record.tenant, record.id), clock)
+            now = await insist(lambda: store.newest(record.tenant, record.id), clock)
             if now is not None and now.record == record:
                 return now
             log.info("job.fenced", job=record.id, attempt=record.attempt)
@@ -275,7 +298,7 @@ class Execution:
 
     async def _settle_superseded(self) -> None:
         """Leave the message to the attempt that is the newest, unless the job has ended."""
-        kept = await insist(self._read, self._bench.clock)
+        kept = await insist(self._find, self._bench.clock)
         if kept is None:
             self._bench.stream.acknowledge(self.work)
         elif kept.record.state.final:

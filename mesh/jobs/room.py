@@ -12,6 +12,7 @@ from mesh.errors import StoreFull
 from mesh.exchange import ask
 from mesh.inbox import Switchboard
 from mesh.jetstream import checked, read_reply
+from mesh.storage import Store
 
 FULL = 0.75
 """Share of the records' room from which nothing new is taken."""
@@ -31,6 +32,7 @@ class _Info(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _infos = msgspec.json.Decoder(_Info)
+_ROOM = subjects.stored_info(subjects.bucket_stream(Store.JOBS))
 
 
 class Room:
@@ -42,7 +44,7 @@ class Room:
 
     async def look(self, bus: Switchboard) -> None:
         """Ask the broker; raises ``MeshError``."""
-        payload = (await ask(bus, subjects.JOB_ROOM, b"", timeout=self._timeout)).payload
+        payload = (await ask(bus, _ROOM, b"", timeout=self._timeout)).payload
         checked(read_reply(payload), "the records of jobs (`mesh jobs init` makes them)")
         info = _infos.decode(payload)
         self._used, self._most = info.state.bytes, info.config.max_bytes

@@ -45,6 +45,8 @@ log = structlog.get_logger("mesh.jobs")
 
 LOOK_EVERY = 1.0
 """Seconds between looks at what lies in the stream: news of it may be missed."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+"""Seconds after a pull that failed: at first little, because a leader may just be elected."""
 CHECK_EVERY = 1.0
 """Seconds between looks at whether jobs under way are still wanted."""
 LONGEST_BATCH = 16
@@ -152,6 +154,7 @@ class Runner:
             await self._courier.drain()
 
     async def _serve(self) -> None:
+        pause = FIRST_PAUSE
         while True:
             lane = None if self._is_full() else self._lanes.next(self._has_room)
             if lane is None:
@@ -160,9 +163,11 @@ class Runner:
                 continue
             try:
                 await self._pull(lane)
+                pause = FIRST_PAUSE
             except MeshError as error:
                 log.info("jobs.not_pulled", code=str(error.code))
-                await anyio.sleep(LOOK_EVERY)
+                await anyio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
 
     def _is_full(self) -> bool:
         return self._draining or len(self._under_way) >= self._settings.concurrency

@@ -1,8 +1,9 @@
 """The records of jobs at the broker, changed by compare-and-set alone."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from mesh.buckets import Bucket, BucketSettings
+from mesh.buckets import Bucket, BucketSettings, Entry
 from mesh.bus import Bus
 from mesh.errors import Conflict, JobNotFound, StoreError
 from mesh.inbox import Switchboard
@@ -31,7 +32,8 @@ class JobStore:
     """Records and idempotency keys; every method raises as ``Bucket``'s.
 
     Any server of a cluster answers a read, also one that lags behind: what is read may be old, and
-    what is decided on it must stand the compare-and-set, or do no harm.
+    what is decided on it must stand the compare-and-set, or do no harm. What is missing there is
+    asked for again, of the leader.
     """
 
     def __init__(self, bus: Bus, retention: float, timeout: float = 5.0) -> None:
@@ -49,11 +51,15 @@ class JobStore:
 
     async def find(self, tenant: str, job: str) -> Kept | None:
         """Return a job, ``None`` if there is none."""
-        try:
-            entry = await self._records.get(_name(tenant, job))
-        except ValueError:
-            return None  # no job has such a name
-        return Kept(_records.decode(entry.value), entry.revision) if entry else None
+        return await _read(self._records.get, tenant, job)
+
+    async def peek(self, tenant: str, job: str) -> Kept | None:
+        """Return a job as any server has it: one that is missing may be written a moment ago."""
+        return await _read(self._records.peek, tenant, job)
+
+    async def newest(self, tenant: str, job: str) -> Kept | None:
+        """Return a job as the leader has it, for those whose change came to nothing."""
+        return await _read(self._records.newest, tenant, job)
 
     async def create(self, record: JobRecord) -> Kept:
         """Write a new record; raises ``Conflict`` if there is one."""
@@ -86,7 +92,7 @@ class JobStore:
         try:
             await self._keys.create(name, encode(wanted))
         except Conflict:
-            entry = await self._keys.get(name)
+            entry = await self._keys.newest(name)
             if entry is None:
                 raise Unsettled from None
             known = _keys.decode(entry.value)
@@ -114,6 +120,16 @@ async def ensure(bus: Switchboard, settings: JobSettings) -> None:
     for name, size in sizes.items():
         bucket = BucketSettings(name=name, max_bytes=size, replicas=settings.replicas)
         await Bucket(bus, bucket).ensure()
+
+
+async def _read(
+    read: Callable[[str], Awaitable[Entry | None]], tenant: str, job: str
+) -> Kept | None:
+    try:
+        entry = await read(_name(tenant, job))
+    except ValueError:
+        return None  # no job has such a name
+    return Kept(_records.decode(entry.value), entry.revision) if entry else None
 
 
 def _name(tenant: str, part: str) -> str:

@@ -51,12 +51,6 @@ class Pull(msgspec.Struct, frozen=True, kw_only=True):
     no_wait: bool = True
 
 
-class InfoQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Asks about a stream, and for the counts of the subjects that match."""
-
-    subjects_filter: str
-
-
 class StreamState(msgspec.Struct, frozen=True, kw_only=True):
     """How many messages there are, in all and by subject."""
 

@@ -18,13 +18,12 @@ from mesh.bus import Bus
 from mesh.errors import BusError, DeadlineExceeded, NoResponders, StoreError
 from mesh.exchange import ask
 from mesh.inbox import Delivery, Headers
-from mesh.jetstream import Reply, checked, read_reply
+from mesh.jetstream import Reply, SubjectsQuery, checked, read_reply
 from mesh.jobs.fairness import Lane
 from mesh.jobs.settings import JobSettings
 from mesh.jobs.stream_api import (
     NS,
     ConsumerConfig,
-    InfoQuery,
     NewConsumer,
     Pull,
     WorkConfig,
@@ -35,6 +34,9 @@ from schemas.jobs import JobPointer, Priority
 from schemas.wire import UNREADABLE, decoder, encode
 
 PULL_WITHIN = 2.0
+MAKE_WITHIN = (0.25, 0.5, 1.0, 2.0)
+"""Seconds for which the making of a consumer is waited for before the next pull from it: one that
+is there and has no leader at the moment looks like none, and the making of it is never answered."""
 _ACK_TOKENS = 9
 """Of ``$JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<seq>.<time>.<pending>``."""
 
@@ -69,12 +71,20 @@ class Work:
     stored_ms: int
 
 
+class Unanswered(BusError):
+    """The broker has not answered, as while a cluster elects a leader; repeat."""
+
+
 class _Waiter:
     """Collects what one pull brings."""
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
         self.found: list[Work] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Wait for another pull."""
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def finish(self, *, found: bool) -> None:
@@ -139,7 +149,7 @@ class WorkStream:
 
     async def backlog(self) -> Backlog:
         """Return what lies in the stream."""
-        query = msgspec.json.encode(InfoQuery(subjects_filter=subjects.all_due_jobs(self.side)))
+        query = msgspec.json.encode(SubjectsQuery(subjects_filter=subjects.all_due_jobs(self.side)))
         subject = subjects.stream_api("STREAM.INFO", self.name)
         payload = (await ask(self._bus, subject, query, timeout=self._timeout)).payload
         checked(read_reply(payload), f"the stream {self.name}")
@@ -184,16 +194,18 @@ class WorkStream:
             return []
         waiter = self._waiters[consumer] = _Waiter(batch)
         try:
-            if not await self._fetch(consumer, waiter):
-                await self._make_consumer(subject, consumer)
-                waiter.done = asyncio.get_running_loop().create_future()
-                await self._fetch(consumer, waiter)
+            for patience in MAKE_WITHIN:
+                if await self._fetch(consumer, waiter):
+                    return waiter.found
+                with suppress(Unanswered):
+                    await self._make_consumer(subject, consumer, patience)
+                waiter.begin()
         finally:
             del self._waiters[consumer]
-        return waiter.found
+        raise Unanswered(f"nobody leads the consumer of {subject}")
 
     async def _fetch(self, consumer: str, waiter: _Waiter) -> bool:
-        """Pull once; false if there is no such consumer."""
+        """Pull once; false if there is no such consumer. Raises ``Unanswered``."""
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer}"
         self._bus.post(
             subject,
@@ -201,12 +213,15 @@ class WorkStream:
             f"{self._inbox}.{consumer}",
         )
         # What comes after that is handed back as it arrives.
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(PULL_WITHIN):
                 return await waiter.done
+        except TimeoutError:
+            if not waiter.found:
+                raise Unanswered(f"no answer to a pull on {subject}") from None
         return True
 
-    async def _make_consumer(self, subject: str, name: str) -> None:
+    async def _make_consumer(self, subject: str, name: str, timeout: float) -> None:
         config = ConsumerConfig(
             name=name,
             durable_name=name,
@@ -215,7 +230,8 @@ class WorkStream:
         )
         query = msgspec.json.encode(NewConsumer(stream_name=self.name, config=config))
         what = f"{self.name}.{name}.{subject}"
-        checked(await self._api("CONSUMER.CREATE", what, query), f"the consumer of {subject}")
+        reply = await self._api("CONSUMER.CREATE", what, query, timeout)
+        checked(reply, f"the consumer of {subject}")
 
     def _on_delivery(self, delivery: Delivery) -> None:
         if "Status" in (delivery.headers or {}):
@@ -251,16 +267,23 @@ class WorkStream:
     async def _store(self, subject: str, pointer: JobPointer, headers: Headers) -> None:
         checked(await self._ask(subject, encode(pointer), headers), f"the job {pointer.id}")
 
-    async def _api(self, operation: str, what: str, payload: bytes) -> Reply:
-        return await self._ask(subjects.stream_api(operation, what), payload)
+    async def _api(
+        self, operation: str, what: str, payload: bytes, timeout: float | None = None
+    ) -> Reply:
+        return await self._ask(subjects.stream_api(operation, what), payload, timeout=timeout)
 
-    async def _ask(self, subject: str, payload: bytes, headers: Headers | None = None) -> Reply:
+    async def _ask(
+        self,
+        subject: str,
+        payload: bytes,
+        headers: Headers | None = None,
+        timeout: float | None = None,
+    ) -> Reply:
+        within = self._timeout if timeout is None else timeout
         try:
-            delivery = await ask(
-                self._bus, subject, payload, timeout=self._timeout, headers=headers
-            )
+            delivery = await ask(self._bus, subject, payload, timeout=within, headers=headers)
         except DeadlineExceeded as error:
-            raise BusError(f"the stream {self.name}: {error.message}") from None
+            raise Unanswered(f"the stream {self.name}: {error.message}") from None
         except NoResponders:
             raise StoreError(f"the stream {self.name} does not exist: no runner is up") from None
         return read_reply(delivery.payload)

@@ -7,10 +7,12 @@ import openai
 import pytest
 
 from gateway.auth import ApiKey, Caller, Gatekeeper, StoredKeys
+from gateway.batches import drive
 from gateway.batches.answers import Names
 from gateway.files import cabinet as cabinets
 from gateway.files.cabinet import Cabinet, new_record
 from gateway.settings import GatewaySettings
+from mesh import fleet as fleets
 from mesh.accounts import Role
 from mesh.errors import JobNotFound
 from mesh.jobs.client import Jobs
@@ -299,6 +301,27 @@ async def test_without_a_runner_there_are_no_batches(tmp_path: Path) -> None:
             await submit(mesh.client, [line("a")])
         assert refusal.value.status_code == 503
         assert (await mesh.client.batches.list()).data == []
+
+
+async def test_a_batch_waits_until_workers_are_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A gateway that hears no worker at all cannot know which models there are not."""
+    monkeypatch.setattr(drive, "HEARD_WITHIN", 0.01)
+    monkeypatch.setattr(fleets, "ADVERT_INTERVAL", 0.0)  # it thinks that it has heard all there are
+    with logged(capsys) as log:
+        async with (
+            batch_broker(tmp_path) as broker,
+            runner_of(broker, JobSide.ANY, SMALL),
+            batch_gateway(broker) as address,
+            client_at(address) as client,
+        ):
+            batch = await submit(client, [line("a")])
+            await until(lambda: bool(log.lines("batch.driven")), within=30)
+            for _ in range(50):
+                assert (await client.batches.retrieve(batch.id)).status == "validating"
+            async with scripted_worker(broker):
+                assert (await ended(client, batch)).status == "completed"
 
 
 async def test_a_file_that_is_read_is_not_deleted(tmp_path: Path) -> None:

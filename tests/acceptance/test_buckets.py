@@ -59,6 +59,25 @@ async def test_both_accounts_share_a_bucket(tmp_path: Path, role: Role) -> None:
         assert await of_gateway.entries() == await of_admin.entries()
 
 
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.RUNNER, Role.EDGE_RUNNER])
+async def test_the_leader_has_the_last_word(tmp_path: Path, role: Role) -> None:
+    """Asked directly it gives what any server gives, marks of deletions taken for what they are."""
+    settings = BucketSettings(name=Store.JOBS, max_bytes=1 << 20)
+    async with (
+        broker_in(tmp_path) as broker,
+        bucket_of(broker, settings=settings) as of_admin,
+        bucket_of(broker, role, settings) as bucket,
+    ):
+        await of_admin.ensure()
+        assert await bucket.newest("a.b") is None
+        await bucket.create("a.b", b"1", ttl=60)
+        revision = await bucket.put("a.b", b"2")
+        assert await bucket.newest("a.b") == buckets.Entry("a.b", b"2", revision)
+        await bucket.delete("a.b")
+        assert await bucket.newest("a.b") is None
+        assert await bucket.get("a.b") is None
+
+
 @GATEWAYS
 async def test_a_listing_is_complete(
     tmp_path: Path, role: Role, monkeypatch: pytest.MonkeyPatch

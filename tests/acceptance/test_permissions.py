@@ -34,21 +34,23 @@ INBOXES = [f"{inbox_prefix(role)}.guessed" for role in Role]
 SERVER = ["$JS.API.INFO", "$SYS.REQ.SERVER.PING", "$KV.bucket.key", "_R_.guessed.reply", "any"]
 
 READING = [
-    service.subject.replace(">", "key") for store in Store for service in storage.reading(store)
+    service.asked.replace(">", "key")
+    for store in Store
+    for service in (*storage.reading(store), *storage.confirming(store))
 ]
 KEEPING = [
     service.subject.replace(">", "key") for store in Store for service in storage.keeping(store)
 ]
 FILES = [
-    service.subject.replace(">", "C.piece")
+    service.asked.replace(">", "C.piece")
     for service in (*storage.filling_files(), *storage.keeping_files())
 ]
 STORED = [*READING, *KEEPING, *FILES]
 JOB_STORES = (Store.JOBS, Store.JOB_KEYS, Store.JOB_INDEX)
 _A_GATEWAYS = {
-    service.subject.replace(">", key) for service in GATEWAY_STORAGE for key in ("key", "C.piece")
+    service.asked.replace(">", key) for service in GATEWAY_STORAGE for key in ("key", "C.piece")
 }
-_A_RUNNERS = {service.subject.replace(">", "key") for service in RUNNER_STORAGE}
+_A_RUNNERS = {service.asked.replace(">", "key") for service in RUNNER_STORAGE}
 NOT_A_GATEWAYS = [subject for subject in STORED if subject not in _A_GATEWAYS]
 NOT_A_RUNNERS = [subject for subject in STORED if subject not in _A_RUNNERS]
 
@@ -58,7 +60,6 @@ PULLS = {
     for side, name in STREAMS.items()
 }
 JOBS = [*JOB_WORK.values(), *PULLS[JobSide.EDGE], *PULLS[JobSide.ANY]]
-ROOMS = [subjects.JOB_ROOM, subjects.FILE_ROOM]
 TAKEN = [f"$JS.API.STREAM.{op}.{name}" for op in ("UPDATE", "DELETE") for name in STREAMS.values()]
 
 MAY_NOT_PUBLISH: dict[Role, list[str]] = {
@@ -66,19 +67,10 @@ MAY_NOT_PUBLISH: dict[Role, list[str]] = {
     Role.EDGE_WORKER: [ADVERTS[1], *WORK, *ASK, *USAGE, *STORED, *SERVER, *INBOXES],
     Role.CLOUD_WORKER: [ADVERTS[0], *WORK, *ASK, *USAGE, *STORED, *SERVER, *INBOXES],
     **{
-        role: [
-            *ADVERTS,
-            *ASK,
-            *COUNTS_OF_OTHERS,
-            *NOT_A_GATEWAYS,
-            *SERVER,
-            *JOBS,
-            subjects.JOB_ROOM,
-            *INBOXES,
-        ]
+        role: [*ADVERTS, *ASK, *COUNTS_OF_OTHERS, *NOT_A_GATEWAYS, *SERVER, *JOBS, *INBOXES]
         for role in GATEWAYS
     },
-    **{role: [*ADVERTS, *USAGE, *STORED, *SERVER, *JOBS, *ROOMS, *INBOXES] for role in CLIENTS},
+    **{role: [*ADVERTS, *USAGE, *STORED, *SERVER, *JOBS, *INBOXES] for role in CLIENTS},
     Role.RUNNER: [
         *ADVERTS,
         *USAGE,
@@ -87,7 +79,6 @@ MAY_NOT_PUBLISH: dict[Role, list[str]] = {
         *SERVER,
         *PULLS[JobSide.EDGE],
         *TAKEN,
-        subjects.FILE_ROOM,
         *INBOXES,
     ],
     Role.EDGE_RUNNER: [
@@ -99,7 +90,6 @@ MAY_NOT_PUBLISH: dict[Role, list[str]] = {
         JOB_WORK[JobSide.ANY],
         *PULLS[JobSide.ANY],
         *TAKEN,
-        subjects.FILE_ROOM,
         *INBOXES,
     ],
     Role.ADMIN: [*ADVERTS, *WORK, *ASK, *USAGE, *SERVER, *INBOXES],

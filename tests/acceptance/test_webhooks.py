@@ -11,7 +11,6 @@ from openai import InvalidWebhookSignatureError, OpenAI
 
 from mesh.errors import InvalidRequest
 from mesh.jobs import runner as runners
-from mesh.jobs.client import JobHandle, Jobs
 from mesh.jobs.webhooks.sender import AddressInfo, sending
 from mesh.subjects import JobSide
 from schemas.inference import Policy
@@ -19,7 +18,7 @@ from schemas.jobs import JobNotice, JobState, NoticeFault, NoticeState
 from tests.support.jobs import SMALL, job_broker, job_mesh, jobs_of, order, runner_of
 from tests.support.logged import logged
 from tests.support.mesh import scripted_worker
-from tests.support.receiver import SECRET, Receiver, receiver, webhooks
+from tests.support.receiver import SECRET, Receiver, notice_of, receiver, told, webhooks
 from tests.support.requests import numbers
 from tests.support.wait import until, until_async
 from workers.scripted import ScriptedSettings
@@ -31,26 +30,6 @@ QUICK = (0.05,) * 7
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice what the broker's schedules have made due sooner than every second."""
     monkeypatch.setattr(runners, "LOOK_EVERY", 0.05)
-
-
-async def notice_of(handle: JobHandle) -> JobNotice:
-    """Return the notice of a job when nothing more will come of it."""
-    found: list[JobNotice] = []
-
-    async def is_settled() -> bool:
-        notice = (await handle.status()).notice
-        if notice is None or notice.state is NoticeState.PENDING:
-            return False
-        found.append(notice)
-        return True
-
-    await until_async(is_settled, within=30)
-    return found[0]
-
-
-async def told(jobs: Jobs, url: str, **changes: Any) -> JobNotice:
-    """Submit a job with a webhook and return what came of telling it."""
-    return await notice_of(await jobs.submit(order(webhook=url, **changes)))
 
 
 async def test_the_end_of_a_job_is_told(tmp_path: Path) -> None:

@@ -1,78 +1,30 @@
 """Durable jobs on three brokers that are killed, frozen, cut off and restarted."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
-from mesh.accounts import Role
 from mesh.broker import Broker
-from mesh.errors import MeshError
-from mesh.jobs.store import ensure
-from mesh.storage import Store
+from mesh.jobs.settings import JobSettings
 from mesh.subjects import JobSide
 from tests.support.cluster import SIZE, Cluster, Side, cluster_in
 from tests.support.job_faults import LEASE, Checker
-from tests.support.jobs import SMALL, jobs_of, runner_of
-from tests.support.mesh import bus_of, scripted_worker
+from tests.support.jobs import SMALL, jobs_of, order, runner_of
+from tests.support.leaders import ELECTION, GLANCE, is_back, is_whole, leader_of, stored
+from tests.support.mesh import scripted_worker
 from tests.support.wait import until_async
 
-INFO = f"$JS.API.STREAM.INFO.KV_{Store.JOBS}"
 COPIED = replace(SMALL, lease=LEASE, replicas=SIZE, answer_within=1.0)
-ELECTION = 90.0
-"""Seconds for a cluster to be whole again, on a busy machine."""
 HASTE = 2.0
 """Seconds for which a client asks that is to be refused."""
 BEYOND_ITS_REIGN = 15.0
 """Seconds after which a leader without followers has given up, which it does after ten."""
-GLANCE = 0.5
-"""Seconds for an answer of a cluster that may have no leader; then it is asked again."""
-
-
-async def stored(broker: Broker) -> bool:
-    """Make the buckets on three servers, once these have found each other."""
-    try:
-        async with bus_of(broker, Role.ADMIN) as admin:
-            await admin.request(INFO, b"", timeout=GLANCE)
-            await ensure(admin, COPIED)
-    except MeshError:
-        return False
-    return True
-
-
-async def info_of(broker: Broker) -> dict[str, Any]:
-    """Return what the cluster says of the records of jobs; empty if nobody leads them."""
-    try:
-        async with bus_of(broker, Role.ADMIN) as admin:
-            found: dict[str, Any] = json.loads(await admin.request(INFO, b"", timeout=GLANCE))
-    except MeshError:
-        return {}
-    cluster: dict[str, Any] = found.get("cluster", {})
-    return cluster if cluster.get("leader") else {}
-
-
-async def leader_of(broker: Broker) -> int:
-    """Return which server leads the records of jobs now."""
-    while not (info := await info_of(broker)):
-        await asyncio.sleep(0.1)  # there is no leader at this moment
-    return int(info["leader"].removeprefix("mesh-"))
-
-
-async def is_back(cluster: Cluster, server: int) -> bool:
-    """Tell whether a server answers about the records, and all servers have all of them."""
-    return await is_whole(cast("Broker", Side(cluster, (server,))))
-
-
-async def is_whole(broker: Broker) -> bool:
-    """Tell whether all servers have all records."""
-    replicas = (await info_of(broker)).get("replicas", ())
-    return len(replicas) == SIZE - 1 and all(each["current"] for each in replicas)
 
 
 async def submit(checker: Checker, numbers: range) -> None:
@@ -100,11 +52,13 @@ class Trial:
 
 
 @asynccontextmanager
-async def trial_in(folder: Path, *, beside_leader: bool = False) -> AsyncIterator[Trial]:
+async def trial_in(
+    folder: Path, *, beside_leader: bool = False, settings: JobSettings = COPIED
+) -> AsyncIterator[Trial]:
     """Run it all; ``beside_leader``: runner, worker and client have the other servers alone."""
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(cluster_in(folder))
-        await until_async(lambda: stored(cast("Broker", cluster)), within=ELECTION)
+        await until_async(lambda: stored(cast("Broker", cluster), COPIED), within=ELECTION)
         leader = await leader_of(cast("Broker", cluster))
         servers = tuple(each for each in range(SIZE) if each != leader or not beside_leader)
         broker = cast("Broker", Side(cluster, servers))
@@ -112,7 +66,7 @@ async def trial_in(folder: Path, *, beside_leader: bool = False) -> AsyncIterato
         checker = Checker(jobs)
         await checker.listen(jobs._bus)
         await stack.enter_async_context(scripted_worker(broker))
-        await stack.enter_async_context(runner_of(broker, JobSide.ANY, COPIED, "scripted"))
+        await stack.enter_async_context(runner_of(broker, JobSide.ANY, settings, "scripted"))
         yield Trial(cluster, leader, broker, checker, stack)
 
 
@@ -181,7 +135,8 @@ async def test_the_minority_of_a_partition_accepts_nothing(tmp_path: Path) -> No
     """A leader that is cut off acknowledges no job, though client and runner still reach it.
 
     The others elect another one and go on. What was refused may be submitted again when the cluster
-    is whole, and is one job.
+    is whole, and is one job. Of what the others accepted nothing is said not to exist, neither
+    while the leader is cut off nor while it catches up.
     """
     async with trial_in(tmp_path, beside_leader=True) as trial:
         lonely = await trial.checker_on(trial.leader)
@@ -189,6 +144,8 @@ async def test_the_minority_of_a_partition_accepts_nothing(tmp_path: Path) -> No
         await submit(lonely, range(5))
         assert lonely.accepted == trial.checker.accepted
         trial.cluster.isolate(trial.leader)
+        over, asker = asyncio.Event(), lonely.hasty(GLANCE)
+        asked = asyncio.create_task(asker.follow(trial.checker.accepted, over))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(submit(lonely.hasty(BEYOND_ITS_REIGN), range(100, 103)))
             tasks.create_task(submit(trial.checker, range(5, 15)))
@@ -197,6 +154,9 @@ async def test_the_minority_of_a_partition_accepts_nothing(tmp_path: Path) -> No
         assert await leader_of(trial.broker) != trial.leader
         trial.cluster.heal()
         await until_async(lambda: is_whole(trial.broker), within=ELECTION)
+        over.set()
+        await asked
+        assert asker.unknown.total() == 0
         await submit(lonely, range(100, 103))
         await submit(trial.checker, range(100, 103))
         assert len(lonely.accepted) == 8
@@ -225,3 +185,20 @@ async def test_brokers_restarted_one_by_one_under_load_lose_nothing(tmp_path: Pa
         counts = await trial.checker.verdict(60)
         assert counts["refused"] == 0
         assert counts["accepted"] == counts["succeeded"] >= 15
+
+
+@pytest.mark.timeout(300)  # it fails by time-outs of its own
+async def test_a_job_waits_for_an_election_and_not_for_a_lost_answer(tmp_path: Path) -> None:
+    """Whichever server dies, the next job is pulled as soon as its consumer has a leader again.
+
+    What is asked of a consumer without one is never answered. The broker gets two minutes for
+    answers here, and each job half of that.
+    """
+    patient = replace(COPIED, answer_within=120.0)
+    async with trial_in(tmp_path, settings=patient) as trial:
+        await (await trial.checker.jobs.submit(order())).result(timeout=60)
+        for number in range(SIZE):
+            await trial.cluster.kill(number)
+            await (await trial.checker.jobs.submit(order())).result(timeout=60)
+            await trial.cluster.start(number)
+            await until_async(partial(is_back, trial.cluster, number), within=ELECTION)

@@ -19,7 +19,7 @@ from mesh.jobs.fairness import Lane
 from mesh.jobs.streams import Work, WorkStream
 from mesh.subjects import JobSide
 from schemas.jobs import JobPointer, JobState, Priority
-from tests.soak import Plan, soak
+from tests.soak.one import Plan, soak
 from tests.support.job_faults import LEASE, Checker, runner_process
 from tests.support.jobs import SMALL, job_broker, job_mesh, jobs_of, order, runner_of
 from tests.support.mesh import scripted_worker

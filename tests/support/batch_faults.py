@@ -9,8 +9,7 @@ from typing import Any
 from gateway.app import Address
 from mesh.accounts import Role
 from mesh.broker import Broker
-from tests.support.command import Command, started
-from tests.support.wait import until
+from tests.support.command import Command, ready, started
 
 
 @asynccontextmanager
@@ -28,7 +27,7 @@ async def gateway_process(broker: Broker, home: Path, name: str) -> AsyncIterato
         "--no-access-log",
     )
     async with started(home, *words) as command:
-        await until(lambda: '"ready"' in command.err, within=30)
+        await ready(command)
         yield command
 
 

@@ -20,6 +20,8 @@ from tests.support.wait import until
 MESH = (sys.executable, "-P", "-m", "cli.main")
 START_WITHIN = 30.0
 STOP_WITHIN = 15.0
+READY_WITHIN = 120.0
+"""Seconds; a cluster of brokers may have no leader for some of them."""
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
@@ -83,6 +85,14 @@ async def started(home: Path, *words: str, **variables: str) -> AsyncIterator[Co
         for survivor in psutil.wait_procs(family, timeout=2)[1]:
             survivor.kill()
         await reader
+
+
+async def ready(command: Command) -> None:
+    """Wait until a command that logs in JSON says that it is ready, or has ended."""
+    process = command.process
+    await until(
+        lambda: '"ready"' in command.err or process.returncode is not None, within=READY_WITHIN
+    )
 
 
 async def finished(home: Path, *words: str, **variables: str) -> Command:

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +15,13 @@ from mesh.accounts import Role
 from mesh.broker import Broker
 from mesh.bus import Bus
 from mesh.clock import monotonic
-from mesh.errors import MeshError
+from mesh.errors import JobNotFound, MeshError
 from mesh.inbox import Delivery
 from mesh.jobs.client import Jobs
 from schemas.jobs import JobEvent, JobRecord, JobState
 from schemas.wire import decoder
-from tests.support.command import Command, started
+from tests.support.batch_faults import gateway_process
+from tests.support.command import Command, ready, started
 from tests.support.jobs import job_broker, order
 from tests.support.mesh import bus_of
 from tests.support.receiver import LOOPBACK, SECRET, Receiver, receiver
@@ -29,6 +30,10 @@ from tests.support.wait import until
 
 LEASE = 1.0
 """Seconds; short, so that tests are."""
+BACK_AFTER = 0.2
+"""Seconds after which a process that has ended is started again."""
+
+BREACHES = ("unknown", "duplicates", "stale", "wrong")
 
 _events = decoder(JobEvent)
 
@@ -49,7 +54,7 @@ async def runner_process(
         *flags,
     )
     async with started(home, *words, **variables) as command:
-        await until(lambda: '"ready"' in command.err, within=30)
+        await ready(command)
         yield command
 
 
@@ -69,7 +74,7 @@ async def worker_process(
         *flags,
     )
     async with started(home, *words) as command:
-        await until(lambda: '"ready"' in command.err, within=30)
+        await ready(command)
         yield command
 
 
@@ -87,6 +92,8 @@ class Checker:
     refused: Counter[str] = field(default_factory=Counter)
     attempts: dict[str, int] = field(default_factory=dict)
     successes: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+    """Accepted jobs of which it was said that there are none."""
 
     def hasty(self, patience: float) -> "Checker":
         """Return one that shares all this one remembers, and asks for ``patience`` seconds only."""
@@ -108,11 +115,24 @@ class Checker:
             known = self.accepted.setdefault(key, handle.id)
             assert known == handle.id, f"{key} became two jobs"
 
+    async def follow(self, accepted: Mapping[str, str], over: asyncio.Event) -> None:
+        """Ask for accepted jobs in turn, and remember those that are said not to exist."""
+        while not over.is_set():
+            for job in tuple(accepted.values())[-100:]:
+                try:
+                    await self.jobs.get(job)
+                except JobNotFound:
+                    self.unknown[job] += 1
+                except MeshError:
+                    pass  # nobody can tell
+            await asyncio.sleep(0.05)
+
     async def verdict(self, within: float) -> Counter[str]:
         """Wait until everything accepted has ended, and return the counts; fails on any breach."""
         records = [await self._ended(job, within) for job in self.accepted.values()]
         counts = Counter[str](accepted=len(records), refused=self.refused.total())
         counts.update(str(record.state) for record in records)
+        counts["unknown"] = self.unknown.total()
         counts["attempts"] = sum(record.attempt for record in records)
         counts["duplicates"] = sum(self.successes[record.id] > 1 for record in records)
         counts["stale"] = sum(map(self._is_stale, records))
@@ -121,7 +141,7 @@ class Checker:
             await self._hear_all(within)
             counts["told"] = len({call.event["id"] for call in self.hook.calls})
             counts["told again"] = len(self.hook.calls) - counts["told"]
-        broken = {what: counts[what] for what in ("duplicates", "stale", "wrong") if counts[what]}
+        broken = {what: counts[what] for what in BREACHES if counts[what]}
         assert not broken, f"{broken} in {dict(counts)}"
         return counts
 
@@ -163,21 +183,32 @@ def _is_wrong(record: JobRecord) -> bool:
 
 
 class Processes:
-    """Runners and workers that come back when they die."""
+    """Runners, workers and gateways that come back when they die."""
 
-    def __init__(self, broker: Broker, home: Path, flags: tuple[str, ...]) -> None:
-        self.broker = broker
+    def __init__(
+        self,
+        broker: Broker,
+        home: Path,
+        flags: tuple[str, ...],
+        runner_flags: tuple[str, ...] = (),
+    ) -> None:
+        """``flags``: of the workers."""
+        self.broker, self._runner_flags = broker, runner_flags
         self._home, self._flags = home, flags
         self._up: dict[str, Command] = {}
         self._count = 0
 
-    def pids(self, kind: str) -> list[int]:
-        """Return the process ids of the runners or the workers that are up."""
+    def up(self, kind: str) -> list[Command]:
+        """Return the processes of a kind that are up."""
         return [
-            command.process.pid
+            command
             for name, command in self._up.items()
             if name.startswith(kind) and command.process.returncode is None
         ]
+
+    def pids(self, kind: str) -> list[int]:
+        """Return the process ids of the runners or the workers that are up."""
+        return [command.process.pid for command in self.up(kind)]
 
     async def keep(self, kind: str) -> None:
         """Keep one process of a kind up until cancelled."""
@@ -190,11 +221,15 @@ class Processes:
                     await command.process.wait()
                 finally:
                     del self._up[name]
+            await asyncio.sleep(BACK_AFTER)
 
     def _start(self, kind: str, name: str) -> AbstractAsyncContextManager[Command]:
         if kind == "runner":
-            flags = ("--webhook-secret-env=HOOK_SECRET", f"--webhook-allow={LOOPBACK}")
+            told = ("--webhook-secret-env=HOOK_SECRET", f"--webhook-allow={LOOPBACK}")
+            flags = (*told, *self._runner_flags)
             return runner_process(self.broker, self._home, name, *flags, HOOK_SECRET=SECRET)
+        if kind == "gateway":
+            return gateway_process(self.broker, self._home, name)
         return worker_process(self.broker, self._home, name, *self._flags)
 
 
@@ -214,7 +249,12 @@ FAULTS = (
     Fault("kill a worker", lambda each: each.pids("worker"), signal.SIGKILL),
     Fault("freeze a worker", lambda each: each.pids("worker"), signal.SIGSTOP),
     Fault("restart a worker", lambda each: each.pids("worker"), signal.SIGTERM),
-    Fault("kill the broker", lambda each: [each.broker.pid], signal.SIGKILL),
+)
+BROKER_FAULT = Fault("kill the broker", lambda each: [each.broker.pid], signal.SIGKILL)
+GATEWAY_FAULTS = (
+    Fault("kill a gateway", lambda each: each.pids("gateway"), signal.SIGKILL),
+    Fault("freeze a gateway", lambda each: each.pids("gateway"), signal.SIGSTOP),
+    Fault("restart a gateway", lambda each: each.pids("gateway"), signal.SIGTERM),
 )
 
 
@@ -245,14 +285,19 @@ async def chaotic_mesh(
         checker = Checker(Jobs(bus, "default"), hook)
         await checker.listen(bus)
         processes = Processes(broker, folder, flags)
-        async with asyncio.TaskGroup() as tasks:
-            kept = [
-                tasks.create_task(processes.keep(kind))
-                for kind in ["runner"] * runners + ["worker"] * workers
-            ]
-            try:
-                await until(lambda: len(processes.pids("")) == len(kept), within=60)
-                yield processes, checker
-            finally:
-                for task in kept:
-                    task.cancel()
+        kinds = ["runner"] * runners + ["worker"] * workers
+        await stack.enter_async_context(keeping(processes, *kinds))
+        yield processes, checker
+
+
+@asynccontextmanager
+async def keeping(processes: Processes, *kinds: str) -> AsyncIterator[None]:
+    """Keep a process of each kind up, once all are."""
+    async with asyncio.TaskGroup() as tasks:
+        kept = [tasks.create_task(processes.keep(kind)) for kind in kinds]
+        try:
+            await until(lambda: len(processes.pids("")) == len(kept), within=60)
+            yield
+        finally:
+            for task in kept:
+                task.cancel()

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mesh.accounts import (
+    ADMIN_STORAGE,
     EDGE_JOBS,
     GATEWAY_STORAGE,
     RUNNER_STORAGE,
@@ -70,13 +71,9 @@ def imports(account: Account) -> set[tuple[str, str]]:
     return {(item["account"], item["subject"]) for item in items}
 
 
-ROOMS = [
-    "$JS.API.STREAM.INFO.KV_mesh_jobs",
-    "$JS.API.STREAM.INFO.OBJ_mesh_file_contents",
-]
-"""How full the records of jobs and the contents of files are; read alone."""
-SERVED = [*(service.subject for service in (*GATEWAY_STORAGE, *RUNNER_STORAGE)), *ROOMS]
-STORAGE = {(Account.STORE, subject) for subject in SERVED}
+SERVED = (*GATEWAY_STORAGE, *RUNNER_STORAGE)
+STORAGE = {(Account.STORE, service.subject) for service in SERVED}
+LEADERS = {(Account.STORE, service.subject) for service in ADMIN_STORAGE}
 COUNTS = "mesh.v1.usage"
 
 
@@ -84,7 +81,8 @@ def test_only_app_imports_work() -> None:
     """The edge imports storage and counts, the cloud nothing at all; APP reaches both tiers."""
     assert imports(Account.EDGE) == {*STORAGE, (Account.APP, COUNTS)}
     assert {account for account, _ in imports(Account.APP) - STORAGE} == {"EDGE", "CLOUD"}
-    assert not imports(Account.CLOUD) | imports(Account.STORE) | imports(Account.SYS)
+    assert not imports(Account.CLOUD) | imports(Account.SYS)
+    assert imports(Account.STORE) == LEADERS
 
 
 @pytest.mark.parametrize("account", [Account.EDGE, Account.CLOUD])
@@ -130,9 +128,23 @@ def test_edge_only_jobs_go_in_and_not_out() -> None:
 def test_storage_is_for_gateways_and_runners_alone() -> None:
     """What they do with the store is exported to their accounts, subject by subject."""
     exports = parsed()["accounts"][Account.STORE]["exports"]
-    assert [export["service"] for export in exports] == SERVED
-    assert all(set(export["accounts"]) == {Account.EDGE, Account.APP} for export in exports)
-    assert not any("STREAM" in export["service"] for export in exports[: -len(ROOMS)])
+    abroad = [export for export in exports if export["accounts"] != [Account.STORE]]
+    assert [export["service"] for export in abroad] == [service.subject for service in SERVED]
+    assert all(set(export["accounts"]) - {Account.STORE} == {"EDGE", "APP"} for export in abroad)
+
+
+@pytest.mark.parametrize("account", [Account.STORE, Account.EDGE, Account.APP])
+def test_leaders_are_asked_by_names_of_our_own(account: Account) -> None:
+    """JetStream's interface is imported under other names: each account has its own under that."""
+    entries = parsed()["accounts"][account]["imports"]
+    services = {
+        entry["service"]["subject"]: entry.get("to") for entry in entries if "service" in entry
+    }
+    leaders = {subject: name for subject, name in services.items() if ".STREAM." in subject}
+    assert leaders
+    assert all(name and name.startswith("mesh.v1.stored.") for name in leaders.values())
+    operations = {subject.removeprefix("$JS.API.STREAM.").rpartition(".")[0] for subject in leaders}
+    assert operations == {"INFO", "MSG.GET"}
 
 
 @pytest.mark.parametrize("role", Role)

@@ -6,6 +6,7 @@ no name, redirect or second look-up can put another one in its place.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -52,8 +53,7 @@ class Sender:
         except TimeoutError:
             return Outcome(fault=NoticeFault.TIMEOUT)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            is_forbidden = _is_forbidden(error)
-            return Outcome(fault=NoticeFault.FORBIDDEN if is_forbidden else NoticeFault.UNREACHABLE)
+            return Outcome(fault=_fault(error))
 
     async def _post(self, url: str, body: bytes, headers: dict[str, str], now_ms: int) -> Outcome:
         response = await self._session.post(url, data=body, headers=headers, allow_redirects=False)
@@ -65,9 +65,11 @@ class Sender:
 
 @asynccontextmanager
 async def sending(
-    settings: WebhookSettings, look_up: LookUp | None = None
+    settings: WebhookSettings,
+    look_up: LookUp | None = None,
+    trusted: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Sender]:
-    """Make a sender; ``look_up`` instead of the system's."""
+    """Make a sender; ``look_up``, ``trusted``: instead of the system's look-up and authorities."""
 
     def make_socket(info: AddressInfo) -> socket.socket:
         family, kind, protocol, _, address = info
@@ -83,6 +85,7 @@ async def sending(
             use_dns_cache=False,
             resolver=_Resolver(threads, look_up or _system),
             socket_factory=make_socket,
+            ssl=trusted or True,
         )
         async with aiohttp.ClientSession(
             connector=connector,
@@ -135,6 +138,8 @@ def _system(host: str, port: int, family: int) -> list[AddressInfo]:
     return list(socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM))
 
 
-def _is_forbidden(error: BaseException) -> bool:
+def _fault(error: BaseException) -> NoticeFault:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return NoticeFault.CERTIFICATE
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    return isinstance(cause, Forbidden)
+    return NoticeFault.FORBIDDEN if isinstance(cause, Forbidden) else NoticeFault.UNREACHABLE

@@ -5,6 +5,7 @@ is written. Whoever dies before that has the webhook told once more; nobody can 
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -20,12 +21,6 @@ from mesh.jobs.webhooks.outcome import Outcome, judge
 from schemas.jobs import JobNotice, JobRecord, NoticeState
 
 log = structlog.get_logger("mesh.jobs.webhooks")
-
-LAG = 30.0
-"""Seconds for which a record that is missing, or not final, may only have been read too early."""
-LOOK_AGAIN = 1.0
-TRIES = 3
-"""Times that a notice is written anew when somebody else changed the record."""
 
 Tell = Callable[[str, JobRecord, int], Awaitable[Outcome]]
 """Posts the end of a job to a URL at a time of the broker's clock."""
@@ -51,27 +46,15 @@ class Telling:
 
     async def run(self) -> None:
         """Tell the webhook if it is due, and settle the message; raises ``MeshError``."""
-        record = await self._record()
-        stream = self._office.stream
-        if record is None and self._is_recent():
-            stream.give_back(self.work, delay=LOOK_AGAIN)
-        elif record is None or not self._is_due(record):
-            stream.acknowledge(self.work)
+        store, pointer = self._office.storage.store, self.work.pointer
+        kept = await store.peek(pointer.tenant, pointer.id)
+        if kept is None or not self._is_due(kept.record):
+            # A server that lags behind knows nothing of this end: the leader does.
+            kept = await store.newest(pointer.tenant, pointer.id)
+        if kept is None or not self._is_due(kept.record):
+            self._office.stream.acknowledge(self.work)
         else:
-            await self._tell(record)
-
-    async def _record(self) -> JobRecord | None:
-        """Return the record; ``None`` if it is missing, or does not know yet that it is final."""
-        pointer = self.work.pointer
-        kept = await self._office.storage.store.find(pointer.tenant, pointer.id)
-        if kept is None:
-            return None
-        is_old = kept.record.attempt <= pointer.attempt and not kept.record.state.final
-        return None if is_old else kept.record
-
-    def _is_recent(self) -> bool:
-        age = self._office.storage.clock.now_ms() - self.work.stored_ms
-        return age < LAG * 1000
+            await self._tell(kept.record)
 
     def _is_due(self, record: JobRecord) -> bool:
         """Tell whether this end, and not a later one, waits for this try, and not a later one."""
@@ -102,15 +85,13 @@ class Telling:
     async def _note(self, notice: JobNotice) -> None:
         """Write into the record what came of the try, unless the record has moved on."""
         store, pointer = self._office.storage.store, self.work.pointer
-        for _ in range(TRIES):
-            kept = await store.find(pointer.tenant, pointer.id)
+        for read in (store.peek, store.newest, store.newest):
+            kept = await read(pointer.tenant, pointer.id)
             if kept is None or not self._is_due(kept.record):
-                return
-            try:
-                await store.change(kept, replace(kept.record, notice=notice), self._age(kept))
-            except Conflict:
                 continue
-            return
+            with suppress(Conflict):
+                await store.change(kept, replace(kept.record, notice=notice), self._age(kept))
+                return
 
     def _age(self, kept: Kept) -> float:
         return max(0.0, (self._office.storage.clock.now_ms() - kept.record.ended_ms) / 1000)

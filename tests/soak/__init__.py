@@ -1,0 +1,1 @@
+"""Durable jobs and batches under continuous faults, for as long as one likes."""
