@@ -70,7 +70,9 @@ async def running_engine(
         tasks.cancel_scope.cancel()
 
 
-def request(text: str, tokens: int, *, system: str = "", cached: bool = False) -> InferRequest:
+def request(
+    text: str, tokens: int, *, system: str = "", cached: bool = False, stream: bool = False
+) -> InferRequest:
     """Return a greedy request of one user's turn; ``cached``: it may use and leave a prefix."""
     turns = [ChatMessage(role="system", content=system)] if system else []
     return InferRequest(
@@ -79,6 +81,7 @@ def request(text: str, tokens: int, *, system: str = "", cached: bool = False) -
         max_tokens=tokens,
         sampling=Sampling(temperature=0),
         cache_prompt=cached,
+        stream=stream,
     )
 
 

@@ -97,7 +97,7 @@ async def _pause(engine: LlamaEngine, number: int, prompt_token: float) -> Pause
             running.set()
 
     async def stream(seed: int) -> None:
-        wanted = request(words.prompt(100, seed), LONG_ENOUGH)
+        wanted = request(words.prompt(100, seed), LONG_ENOUGH, stream=True)
         streams.append(await compute(engine, wanted, f"stream-{seed}", watch))
 
     async with anyio.create_task_group() as tasks:

@@ -81,6 +81,7 @@ def serve(loop: Steps, pipe: Pipe) -> None:
             reports.flush()
         for message in pipe.receive(wait=loop.is_idle):
             if isinstance(message, Submit | Cancel):
+                reports.expect(message)
                 loop.handle(message)
         if not loop.is_idle:
             reports.add(loop.step())

@@ -9,35 +9,50 @@ from collections.abc import Callable
 
 from mesh.clock import Clock, monotonic
 from workers.frame_writer import STREAM_WINDOW
-from workers.llama.messages import Output, Step
+from workers.llama.messages import Cancel, Output, Step, Submit
+
+PATIENCE = 0.1
+"""Seconds between reports while nobody watches tokens arrive."""
 
 
 class Reports:
-    """Passes reports on: first tokens and ends at once, the rest within the window."""
+    """Passes reports on: ends and first tokens of streams at once, the rest within a window."""
 
     def __init__(self, send: Callable[[Step], None], clock: Clock = monotonic) -> None:
         self._send = send
         self._clock = clock
         self._steps: list[Step] = []
-        self._due = clock()
+        self._sent_at = clock() - PATIENCE
+        self._streams: set[int] = set()
+        """Attempts whose tokens somebody watches."""
+
+    def expect(self, order: Submit | Cancel) -> None:
+        """Take note of who comes and goes."""
+        if isinstance(order, Submit) and order.request.stream:
+            self._streams.add(order.attempt)
+        elif isinstance(order, Cancel):
+            self._streams.discard(order.attempt)
 
     def add(self, step: Step) -> None:
         """Take the report of a step, and pass it on when it is time."""
         self._steps.append(step)
-        is_due = self._clock() >= self._due
+        ended = [output.attempt for output in step.outputs if _is_end(output)]
         # A step that computes prompts is long, and brings first tokens.
-        if is_due or step.prefilled or step.evicted or any(map(_ends, step.outputs)):
+        has_first = step.prefilled and self._streams
+        window = STREAM_WINDOW if self._streams else PATIENCE
+        if ended or has_first or step.evicted or self._clock() - self._sent_at >= window:
+            self._streams.difference_update(ended)
             self.flush()
 
     def flush(self) -> None:
         """Pass on what is there: nothing else will come for a while."""
         if self._steps:
-            self._due = self._clock() + STREAM_WINDOW
+            self._sent_at = self._clock()
             steps, self._steps = self._steps, []
             self._send(_joined(steps))
 
 
-def _ends(output: Output) -> bool:
+def _is_end(output: Output) -> bool:
     return output.reason is not None or output.failure is not None
 
 
