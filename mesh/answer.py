@@ -1,8 +1,8 @@
 """The answer to one request: where it runs, its frames, or the whole completion."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -13,7 +13,22 @@ from schemas.inference import Completion, FunctionCall, InferRequest, ToolCall, 
 
 Output = Delta | Beat | Done
 """What a client of the router sees: new output, a sign of life every second, the end."""
-Frames = AsyncGenerator[Output, None]
+
+
+class Frames(Protocol):
+    """The frames of one answer, until the end or a ``MeshError``."""
+
+    def __aiter__(self) -> AsyncIterator[Output]:
+        """Return itself."""
+        ...
+
+    async def __anext__(self) -> Output:
+        """Return the next frame."""
+        ...
+
+    async def aclose(self) -> None:
+        """End whatever is under way; there is nothing after it."""
+        ...
 
 
 OK: Final = "ok"
@@ -61,7 +76,7 @@ class Answer:
         """The span that the attempts are parts of; known once the first frame is asked for."""
         self.more_at_hand = False
         """Whether another frame is there already: whoever writes can let it share a write."""
-        self._frames: AsyncGenerator[Output, None] | None = None
+        self._frames: Frames | None = None
 
     @property
     def route(self) -> Route | None:
@@ -74,12 +89,12 @@ class Answer:
         self.cloud_attempts += route is not None and route.tier is Tier.CLOUD
 
     def wrap(self, wrapper: Callable[[Frames], Frames]) -> None:
-        """Let the frames pass through a generator, which closes those it was given."""
+        """Let the frames pass through others, which close those they were given."""
         if self._frames is None:
             raise RuntimeError("an answer is wrapped inside the context that opened it")
         self._frames = wrapper(self._frames)
 
-    def attach(self, frames: AsyncGenerator[Output, None]) -> None:
+    def attach(self, frames: Frames) -> None:
         """Set where the frames come from (the router)."""
         self._frames = frames
 

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,28 +57,72 @@ class BusSettings:
     max_backlog: int = 64 * 1024 * 1024
 
 
+Take = Callable[[str, bytes, str, Headers | None], None]
+"""Takes in a message at once: its subject, payload, reply subject and headers."""
+
+
+class _Client(Client):
+    """A client whose messages are taken in where they are read.
+
+    nats-py puts each into a queue, for a task of its subscription, which costs as much again as to
+    read it. Our handlers never wait, so they need neither, and what the broker sent in order is
+    handled in order over all subscriptions.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._takers: dict[int, Take] = {}
+
+    async def listen(self, subject: str, queue: str, take: Take) -> NatsSubscription:
+        """Subscribe; ``take`` may be called before this returns."""
+
+        async def later(message: Msg) -> None:
+            """Take in what came another way: never, as long as nats-py calls ``_process_msg``."""
+            take(message.subject, message.data, message.reply, message.headers)
+
+        self._takers[self._sid + 1] = take  # the number that the subscription is about to get
+        return await self.subscribe(subject, queue=queue, cb=later)
+
+    async def unlisten(self, subscription: NatsSubscription) -> None:
+        """End a subscription."""
+        self._takers.pop(subscription._id, None)  # noqa: SLF001 - it has no other name
+        await subscription.unsubscribe()
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        take = self._takers.get(sid)
+        if take is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        try:
+            told = await self._process_headers(headers) if headers else None
+            take(subject.decode(), data, reply.decode(), told)
+        except Exception as error:
+            await self._error_cb(error)
+
+
 class Subscription:
     """Interest in a subject, kept over reconnects until closed."""
 
     def __init__(self, bus: "Bus", subject: str, handler: Handler, queue: str) -> None:
         self.subject, self.queue = subject, queue
         self._bus, self._handler = bus, handler
-        self._live: NatsSubscription | None = None
+        self._live: tuple[_Client, NatsSubscription] | None = None
 
-    async def open_on(self, client: Client) -> None:
+    async def open_on(self, client: _Client) -> None:
         """Subscribe on a new connection."""
-        self._live = await client.subscribe(self.subject, queue=self.queue, cb=self._deliver)
+        self._live = client, await client.listen(self.subject, self.queue, self._take)
 
-    async def _deliver(self, message: Msg) -> None:
-        self._handler(
-            Delivery(message.subject, message.data, message.reply, headers=message.headers)
-        )
+    def _take(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
+        self._handler(Delivery(subject, payload, reply, headers=headers))
 
     async def close(self) -> None:
         """End the interest; deliveries already under way may still arrive."""
         self._bus.forget(self)
         if self._live is not None and self._bus.connected:
-            await self._live.unsubscribe()
+            client, subscription = self._live
+            await client.unlisten(subscription)
 
 
 DIAL_WITHIN = 4.0
@@ -104,7 +148,7 @@ class Bus:
 
     def __init__(self, settings: BusSettings) -> None:
         self._settings = settings
-        self._client: Client | None = None
+        self._client: _Client | None = None
         self._closed = asyncio.Event()
         self._subscriptions: list[Subscription] = []
         self._inboxes: dict[str, Inbox] = {}
@@ -244,7 +288,7 @@ class Bus:
             pause = min(pause * 2, longest_pause)
 
     async def _dial(self) -> bool:
-        client = Client()
+        client = _Client()
         try:
             async with asyncio.timeout(DIAL_WITHIN):
                 await client.connect(**self._options())
@@ -257,11 +301,11 @@ class Bus:
             return False
         return self.connected
 
-    async def _restore(self, client: Client) -> None:
+    async def _restore(self, client: _Client) -> None:
         """Subscribe to everything; what is added meanwhile sees the client and opens itself."""
         self._client = client
         restored = tuple(self._subscriptions)
-        await client.subscribe(self._inbox_root + "*", cb=self._on_reply)
+        await client.listen(self._inbox_root + "*", "", self._on_reply)
         for subscription in restored:
             await subscription.open_on(client)
         await _settle(client)
@@ -294,16 +338,14 @@ class Bus:
         }
         return options | login_options(self._settings.creds)
 
-    async def _on_reply(self, message: Msg) -> None:
-        subject = message.subject
+    def _on_reply(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
         inbox = self._inboxes.get(subject[len(self._inbox_root) :])
         if inbox is None:
             return
-        headers = message.headers
         if headers is not None and headers.get("Status") == "503":
             inbox.handler(Delivery(subject, status=Status.NO_RESPONDERS))
         else:
-            inbox.handler(Delivery(subject, message.data, message.reply, headers=headers))
+            inbox.handler(Delivery(subject, payload, reply, headers=headers))
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
