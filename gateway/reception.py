@@ -22,6 +22,7 @@ from gateway.rates import Meter
 from gateway.record import RECORD, Journal, Record
 from gateway.settings import GatewaySettings
 from gateway.translate import Terms
+from gateway.whole import WholeAnswer
 from mesh.answer import Answer
 from mesh.errors import MeshError, ModelNotFound
 from mesh.fleet import Fleet
@@ -216,7 +217,8 @@ async def answer_whole(
         visit.record.failed(error)
         problem = describe(error, started=answer.route is not None)
         response = respond(problem.renamed(names))
-    else:
-        response = web.Response(body=encoded, headers={"Content-Type": JSON})
-    response.headers.update(headers.of_route(answer.route))
-    return response
+        response.headers.update(headers.of_route(answer.route))
+        return response
+    return WholeAnswer(
+        body=encoded, headers={"Content-Type": JSON, **headers.of_route(answer.route)}
+    )

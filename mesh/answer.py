@@ -105,8 +105,9 @@ class Answer:
 
     async def aclose(self) -> None:
         """Stop, and cancel what still runs."""
-        if self._frames is not None:
-            await self._frames.aclose()
+        frames, self._frames = self._frames, None
+        if frames is not None:
+            await frames.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -25,10 +25,12 @@ class Appraiser:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._histories: dict[str, ModelHistory] = {}
+        self._none = ModelHistory()
+        """Of a model of which nothing is known."""
 
     def demand(self, request: InferRequest, deadline: float) -> Demand:
         """Return what placement needs to know; ``deadline``: on the router's clock."""
-        history = self._histories.get(request.model) or ModelHistory()
+        history = self._histories.get(request.model) or self._none
         output = history.output_tokens() if request.max_tokens is None else request.max_tokens
         chars = estimate.prompt_chars(request)
         demand = Demand(

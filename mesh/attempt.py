@@ -205,9 +205,9 @@ class Attempt:
 
     def _take(self, frame: Frame) -> None:
         match frame:
-            case Accepted(slots_free=free, slots_idle=idle):
-                self._answer()
-                self._fleet.room(self.seat, Room(free, idle))
+            case Accepted(slots_free=free, slots_idle=idle) if not self._answered:
+                self._answered = True
+                self._fleet.answered(self.seat, self._urgency, Room(free, idle))
             case Failed():
                 self._over = True
                 self._answer()
@@ -217,7 +217,7 @@ class Attempt:
             case Done(slots_free=free, slots_idle=idle):
                 self._over = True
                 self._fleet.room(self.seat, Room(free, idle))
-            case Delta() | Beat():
+            case Accepted() | Delta() | Beat():
                 pass
         if len(self._frames) >= MAX_UNREAD or (self._frames and self._unread > MAX_UNREAD_BYTES):
             self._over = True

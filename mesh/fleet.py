@@ -131,6 +131,12 @@ class Fleet:
         if seat.free > 0:
             self._tell(seat.status.name)
 
+    def answered(self, seat: Seat, urgency: Urgency, room: Room) -> None:
+        """Take over the count that comes with the first answer to a dispatch."""
+        seat.answered(urgency, room)
+        if seat.free > 0:
+            self._tell(seat.status.name)
+
     def group(self, model: str, tier: Tier) -> Group:
         """Return the seats for a model on a tier; an empty group if there are none."""
         return self._groups.get((tier, model), self._nobody)

@@ -72,6 +72,7 @@ class Inbox:
     def close(self) -> None:
         """Let later replies land nowhere."""
         self._bus.drop_inbox(self.token)
+        self.handler = _nobody  # Whoever owns the handler owns this, too: no cycle is left.
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +84,10 @@ class Inbox:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _nobody(_: Delivery) -> None:
+    """Hear nothing."""
 
 
 def raise_for_status(delivery: Delivery, subject: str) -> None:

@@ -169,7 +169,7 @@ class Pursuit:
             return frame
         if isinstance(frame, Accepted):
             self._answer.route = Route(*attempt.seat.node.key, self._fallback)
-            self._answer.resumes += bool(self._trail.ids)
+            self._answer.resumes += self._trail.has_begun
             self._trail.begin(frame.digest)
         elif isinstance(frame, Done):
             self._complete(attempt, frame)
@@ -219,10 +219,10 @@ class Pursuit:
         attempt, self._attempt = self._attempt, None
         if attempt is None or self._span is None:
             return
-        attempt.close()
-        self._desk.attempts.discard(attempt)
         tried = self._answer.attempts[-1]
         tried.outcome = attempt.outcome
+        attempt.close()
+        self._desk.attempts.discard(attempt)
         span = self._span
         span.end(tried.outcome, _facts(tried, self._request) if span.is_recorded else {})
 
