@@ -81,6 +81,7 @@ async def test_subscriptions_survive_a_broker_crash(tmp_path: Path) -> None:
         with pytest.raises(errors.BusUnavailable):
             gateway.post(WORK, b"lost")
         await until(lambda: gateway.connected and worker.connected)
+        await worker.flush()  # its subscription may still be on the way
         assert await gateway.request(WORK, b"back", timeout=2) == b"back"
 
 
