@@ -79,8 +79,13 @@ class Attempt:
         deadline: float,
         emitted: tuple[int, ...] = (),
         traceparent: str = "",
+        *,
+        is_reserved: bool = False,
     ) -> None:
-        """Dispatch the request; what comes of it shows in ``next``."""
+        """Dispatch the request; what comes of it shows in ``next``.
+
+        is_reserved: the seat expects it already, because it was given to somebody in line.
+        """
         now = self._clock()
         dispatch = Dispatch(
             attempt=self._inbox.token + router,
@@ -95,7 +100,8 @@ class Attempt:
         self._deadline = deadline
         self._heard_at = now
         self._urgency = request.urgency
-        self.seat.expect(self._urgency)
+        if not is_reserved:
+            self.seat.expect(self._urgency)
         tier, worker = self.seat.node.key
         try:
             self._inbox.ask(subjects.work(tier, worker, "infer"), encode(dispatch))

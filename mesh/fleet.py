@@ -147,7 +147,8 @@ class Fleet:
 
     def tiers_with_room(self, model: str, urgency: Urgency = Urgency.INTERACTIVE) -> set[Tier]:
         """Return the tiers on which a worker has a slot for a model now."""
-        return {tier for tier in TIERS if self.group(model, tier).room(urgency)}
+        groups, nobody = self._groups, self._nobody
+        return {tier for tier in TIERS if groups.get((tier, model), nobody).room(urgency)}
 
     def nodes(self) -> list[Node]:
         """Return the live workers, by tier and name."""

@@ -119,18 +119,17 @@ class Lines:
         """
         able = (each for each in line if not tiers.isdisjoint(each.demand.tiers))
         for standing in islice(able, LOOK_AHEAD):
-            now = self._clock()
-            hopeless = self._prospects.give_up(standing.demand, now)
-            decision = hopeless or self.place(standing.demand)
+            now, decision = self._clock(), self.place(standing.demand)
+            hopeless = self._prospects.give_up(standing.demand, now, decision)
             if hopeless is not None:
                 line.remove(standing)
-            elif isinstance(decision, Wait):
-                continue
-            else:
+                standing.settle(hopeless)
+                return True
+            if not isinstance(decision, Wait):
                 line.serve(standing)
                 self._prospects.moved(standing.demand, now)
-            standing.settle(decision)
-            return True
+                standing.settle(decision)
+                return True
         return False
 
 
@@ -153,21 +152,28 @@ class Standing:
         wake = min(journey.deadline, now + LOOK_AGAIN)
         if self.demand.line is Line.WAITING:
             wake = min(wake, journey.overdue_at)
-        await self._settled(wake - now)
+        if self.decision is None:
+            loop = asyncio.get_running_loop()
+            self._bell = loop.create_future()
+            alarm = loop.call_later(max(0.0, wake - now), self._ring)
+            try:
+                await self._bell
+            finally:
+                alarm.cancel()
         if self.decision is None:
             self._lines.look_again(self, self._lines.now())
         return self.decision
 
     def settle(self, decision: Decision) -> None:
-        """Reserve the seat until the dispatch itself counts."""
+        """Reserve the seat, for the dispatch that follows."""
         if isinstance(decision, Dispatch | Overflow):
             decision.seat.expect(self.demand.urgency)
         self.decision = decision
         self._ring()
 
     def take(self, answer: Answer) -> None:
-        """End the reservation and the wait; the caller dispatches in the same breath."""
-        self.give_back()
+        """End the wait; the reservation is the caller's, and ends with its attempt."""
+        self.decision = None
         self.leave(answer)
 
     def leave(self, answer: Answer) -> None:
@@ -182,17 +188,6 @@ class Standing:
             return False
         decision.seat.settle(self.demand.urgency)
         return True
-
-    async def _settled(self, within: float) -> None:
-        """Return once there is a decision, or after so many seconds."""
-        if self.decision is None:
-            loop = asyncio.get_running_loop()
-            self._bell = loop.create_future()
-            alarm = loop.call_later(max(0.0, within), self._ring)
-            try:
-                await self._bell
-            finally:
-                alarm.cancel()
 
     def _ring(self) -> None:
         if self._bell is not None and not self._bell.done():

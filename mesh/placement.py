@@ -105,11 +105,12 @@ def place(
 
 def shortest_run(demand: Demand, fleet: Fleet, output_tokens: int) -> float:
     """Return predicted seconds on the fastest worker that could take the request, once it has."""
-    seats = [seat for tier in demand.tiers for seat in _fitting(demand, fleet, tier)]
-    return min(
-        (finish_time(seat.status, demand.prompt_tokens, output_tokens) for seat in seats),
-        default=0.0,
-    )
+    runs = [
+        finish_time(seat.status, demand.prompt_tokens, output_tokens)
+        for tier in demand.tiers
+        for seat in _fitting(demand, fleet, tier)
+    ]
+    return min(runs) if runs else 0.0
 
 
 def _sooner_in_line(demand: Demand, fleet: Fleet, seat: Seat, finish: float, waiting: int) -> bool:
@@ -219,8 +220,10 @@ def _with_room(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
     Those that hold the conversation's longest prefix come first, sampled or not.
     """
     group = fleet.group(demand.model, tier)
-    link = longest_held(demand.prefixes, group.holders) if group.holders else None
     room = group.room(demand.urgency)
+    if not room:
+        return ()
+    link = longest_held(demand.prefixes, group.holders) if group.holders else None
     holders = [] if link is None else [s for s in group.holders[link.fingerprint] if s in room]
     seats = dict.fromkeys((*holders[:SAMPLE], *group.with_room(demand.urgency)))
     fitting = [seat for seat in seats if _fits(demand, seat)]

@@ -113,29 +113,29 @@ class Pursuit:
 
     async def _set_out(self) -> Attempt | None:
         """Return an attempt on the worker that placement names, ``None`` while there is none."""
+        decision: Decision | None = Wait()
         try:
-            decision = await self._decided()
-            if isinstance(decision, Wait):
+            if self._standing is None:
+                decision = self._desk.lines.place(self._journey.demand)
+            if stands := isinstance(decision, Wait):
+                decision = await self._stand()
+            if decision is None:
                 return None
-            seat = self._destination(decision)
+            return self._dispatch(self._destination(decision), is_reserved=stands)
         except MeshError:
             await self.aclose()
             raise
-        return self._dispatch(seat)
 
-    async def _decided(self) -> Decision:
-        """Return where the request goes; stands in line for a second where it must."""
-        if self._standing is None:
-            decision = self._desk.lines.place(self._journey.demand)
-            if not isinstance(decision, Wait):
-                return decision
-            self._standing = self._desk.lines.join(self._request, self._journey)
-        settled = await self._standing.wait()
-        if settled is None:
-            return Wait()
-        standing, self._standing = self._standing, None
-        standing.take(self._answer)
-        return settled
+    async def _stand(self) -> Decision | None:
+        """Stand in line for a second, or until there is a decision."""
+        standing = self._standing
+        if standing is None:
+            standing = self._standing = self._desk.lines.join(self._request, self._journey)
+        decision = await standing.wait()
+        if decision is not None:
+            self._standing = None
+            standing.take(self._answer)
+        return decision
 
     def _destination(self, decision: Decision) -> Seat:
         match decision:
@@ -149,7 +149,7 @@ class Pursuit:
                 raise RuntimeError("a settled request has somewhere to go")
         return seat
 
-    def _dispatch(self, seat: Seat) -> Attempt:
+    def _dispatch(self, seat: Seat, *, is_reserved: bool) -> Attempt:
         desk, answer = self._desk, self._answer
         assert answer.trace is not None, "it was set at the beginning"  # noqa: S101
         answer.attempts.append(Tried(*seat.node.key))
@@ -157,7 +157,12 @@ class Pursuit:
         attempt = self._attempt = Attempt(desk.bus, desk.fleet, seat, desk.clock)
         desk.attempts.add(attempt)
         attempt.send(
-            self._request, desk.name, self._journey.deadline, self._trail.ids, span.context.header
+            self._request,
+            desk.name,
+            self._journey.deadline,
+            self._trail.ids,
+            span.context.header,
+            is_reserved=is_reserved,
         )
         return attempt
 
