@@ -48,7 +48,11 @@ class Prospects:
 
     def moved(self, demand: Demand, now: float) -> None:
         """Note that somebody in line was given a seat."""
-        self._paces.setdefault(_line(demand), Pace()).moved(now)
+        line = _line(demand)
+        pace = self._paces.get(line)
+        if pace is None:
+            pace = self._paces[line] = Pace()
+        pace.moved(now)
 
     def give_up(self, demand: Demand, now: float, decision: Decision) -> Reject | None:
         """Return the refusal of one in line whose time no longer suffices for any worker.
