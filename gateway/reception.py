@@ -27,6 +27,7 @@ from mesh.answer import Answer
 from mesh.errors import MeshError, ModelNotFound
 from mesh.fleet import Fleet
 from mesh.router import Router
+from mesh.trace import TraceContext
 from mesh.tracing import Kind, Tracer
 from schemas.inference import Completion, InferRequest
 from schemas.openai import Body, ModelBody
@@ -74,9 +75,9 @@ class Opener(msgspec.Struct, frozen=True, kw_only=True):
             yield answer
 
 
-def answering(router: Router, stay: Stay) -> Answer:
+def answering(router: Router, stay: Stay, trace: TraceContext | None = None) -> Answer:
     """Answer a request for which there is a reservation (as ``Router.open``)."""
-    answer = router.open(stay.request)
+    answer = router.open(stay.request, trace)
     stay.follow(answer)
     return answer
 
@@ -169,7 +170,10 @@ class Reception(Generic[B]):
         with self._entrance.record(request) as record:
             came = await self._entrance.read(request, record)
             asked, opener = self._translate(came.body, came.terms), came.opener
-            async with opener.stay(asked) as stay, answering(opener.router, stay) as answer:
+            async with (
+                opener.stay(asked) as stay,
+                answering(opener.router, stay, record.trace) as answer,
+            ):
                 record.answer = answer
                 return await serve(request, Visit(came.body, answer, record))
 

@@ -73,7 +73,7 @@ class Answer:
         self.usage: Usage | None = None
         """The tokens, once the answer is complete."""
         self.trace: TraceContext | None = None
-        """The span that the attempts are parts of; known once the first frame is asked for."""
+        """The span that the attempts are parts of, as far as it is the router that answers."""
         self.more_at_hand = False
         """Whether another frame is there already: whoever writes can let it share a write."""
         self._frames: Frames | None = None

@@ -69,7 +69,6 @@ class Pursuit:
     def __init__(self, desk: Desk, answer: Answer, deadline: float) -> None:
         self._desk, self._answer = desk, answer
         self._request = request = answer.request
-        answer.trace = TraceContext.parse(request.traceparent) or TraceContext.new()
         self._journey = Journey(desk.appraiser.demand(request, deadline), deadline)
         self._trail = Trail(request)
         self._held: deque[Output] = deque()

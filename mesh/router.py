@@ -22,6 +22,7 @@ from mesh.fleet import Fleet
 from mesh.lines import Lines
 from mesh.placement import Limits
 from mesh.pursuit import Desk, Pursuit
+from mesh.trace import TraceContext
 from mesh.tracing import Tracer, Unrecorded
 from schemas.fleet import Tier
 from schemas.inference import InferRequest, Lease
@@ -96,13 +97,15 @@ class Router:
             tasks.start_soon(self._renew_leases)
             task_status.started()
 
-    def open(self, request: InferRequest) -> Answer:
+    def open(self, request: InferRequest, trace: TraceContext | None = None) -> Answer:
         """Return the answer to a request, which is placed when its first frame is asked for.
 
-        Raises ``InvalidRequest`` for one that gives nothing to compute.
+        trace: what its ``traceparent`` says, if that has been read already. Raises
+        ``InvalidRequest`` for one that gives nothing to compute.
         """
         admission.check(request)
         answer = Answer(request)
+        answer.trace = trace or TraceContext.parse(request.traceparent) or TraceContext.new()
         answer.attach(Pursuit(self._desk, answer, self._clock() + self._seconds(request)))
         return answer
 
