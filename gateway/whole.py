@@ -1,7 +1,7 @@
 """A JSON answer that goes out whole: status, headers and body in one write of ready bytes.
 
 What aiohttp does beyond that is for streams, compression and methods that these answers never have,
-and costs several times as much.
+and costs more than half of what sending them takes.
 """
 
 from aiohttp import HttpVersion11, web

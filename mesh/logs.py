@@ -53,7 +53,7 @@ class JsonLines(logging.StreamHandler[TextIO]):
 def json_lines() -> JsonLines | None:
     """Return where lines of JSON go, ``None`` where they have another form or go elsewhere, too.
 
-    For lines so frequent that it matters what a chain of processors costs: ten times the line.
+    For lines so frequent that it matters what a chain of processors costs: several times the line.
     """
     handlers = logging.getLogger().handlers
     first = handlers[0] if len(handlers) == 1 else None
