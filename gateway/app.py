@@ -42,6 +42,7 @@ from mesh.router import Router
 from mesh.tracing import Tracer, Unrecorded
 
 SHEDDER = web.AppKey("shedder", Shedder)
+LOG = web.AppKey[AccessLog | None]("log")
 BACKLOG = 1024
 """Connections the kernel holds until they are accepted."""
 
@@ -95,12 +96,13 @@ def build_app(
     models = ModelsEndpoint(fleet=fleet, gatekeeper=gatekeeper, settings=settings)
     health = HealthEndpoint(fleet)
     log = AccessLog() if settings.access_log else None
-    app = web.Application(middlewares=[log.follow] if log else [])
+    app = web.Application()
     docs = DocsEndpoint()
     description = DescriptionEndpoint(default_model=settings.aliases.default)
     app.on_response_prepare.append(show_limits)
     app[BUS_REQUESTS] = BusRequests(journal, house.tracer, log)
     app[SHEDDER] = Shedder(settings.limiter, metrics.registry)
+    app[LOG] = log
     app.add_routes(
         [
             web.post("/v1/completions", CompletionsEndpoint(house).post),
@@ -141,7 +143,7 @@ async def serving(app: web.Application, settings: GatewaySettings) -> AsyncItera
     if runner.server is None:
         raise RuntimeError("a runner that is set up has a server")
     shedder = app[SHEDDER]
-    listener = Listener(runner.server, settings, shedder)
+    listener = Listener(runner.server, settings, shedder, app[LOG])
     async with background(app[RUNNER].run, *app[BEHIND]):
         try:
             server = await _bind(listener, settings)

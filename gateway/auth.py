@@ -7,6 +7,7 @@ are kept as digests only (see ``mesh.keys``).
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
@@ -92,6 +93,11 @@ class Caller:
             expires=record.expires,
             operator=record.operator,
         )
+
+    @cached_property
+    def per_minute(self) -> tuple[int | None, int | None]:
+        """Requests and tokens per minute."""
+        return self.requests_per_minute, self.tokens_per_minute
 
     def may_use(self, model: str) -> bool:
         """Tell whether the key is good for a model of the mesh."""

@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from anyio.abc import TaskStatus
 
 from gateway import identity
+from gateway.access import AccessLog
 from gateway.descriptors import connections_within
 from gateway.identity import REQUEST_ID
 from gateway.messages import envelope
@@ -52,7 +53,14 @@ LINGER: Final = 2.0
 class Listener:
     """Makes a protocol for every connection, and looks after those that are open."""
 
-    def __init__(self, server: web.Server, settings: GatewaySettings, shedder: Shedder) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        settings: GatewaySettings,
+        shedder: Shedder,
+        log: AccessLog | None = None,
+    ) -> None:
+        """``log``: of the requests that are let in."""
         self.settings = settings
         self.new_id = identity.id_source()
         self.connections: set[Connection] = set()
@@ -61,7 +69,8 @@ class Listener:
         self._server = server
         self._make_request = server.request_factory
         server.request_factory = self._identified_request
-        server.request_handler = shedder.guard(server.request_handler)
+        handler = server.request_handler if log is None else log.follow(server.request_handler)
+        server.request_handler = shedder.guard(handler)
 
     def __call__(self) -> asyncio.Protocol:
         """Return the protocol for a new connection."""

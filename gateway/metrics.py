@@ -63,10 +63,9 @@ class Metrics:
         self._ends: dict[tuple[str, str, str], Counter] = {}
         self._tries: dict[tuple[str, str, str], Counter] = {}
 
-    def count(self, ended: Ended) -> None:
-        """Count one request that ended."""
+    def count(self, ended: Ended, model: str) -> None:
+        """Count one request that ended; ``model`` is its label."""
         tier = NO_TIER if ended.tier is None else ended.tier.value
-        model = self.label_of(ended)
         series = self._series_of(tier, model)
         _child(self._ends, self.requests, (tier, model, ended.outcome)).inc()
         series.duration.observe(ended.duration)
@@ -141,7 +140,8 @@ class Metrics:
     def _count_tokens(self, series: _Series, tier: Tier | None, model: str, usage: Usage) -> None:
         series.prompt.inc(usage.prompt_tokens)
         series.completion.inc(usage.completion_tokens)
-        series.cached.inc(usage.cached_tokens)
+        if usage.cached_tokens:
+            series.cached.inc(usage.cached_tokens)
         if self._prices.known:
             money = self.spent if tier is Tier.CLOUD else self.avoided
             money.labels(model).inc(self._prices.cost(usage))

@@ -10,11 +10,11 @@ MAX_DEPTH: Final = 64
 
 def check_depth(value: Any, param: str) -> None:
     """Raise ``InvalidRequest`` if lists and objects are nested more than ``MAX_DEPTH`` deep."""
-    level = [value]
+    level = _children(value)
     for _ in range(MAX_DEPTH):
-        level = [inner for outer in level for inner in _children(outer)]
         if not level:
             return
+        level = [inner for outer in level for inner in _children(outer)]
     raise InvalidRequest(f"'{param}' is nested more than {MAX_DEPTH} levels deep.", param=param)
 
 

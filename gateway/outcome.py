@@ -27,8 +27,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """One request that has ended; times in seconds since its arrival.
 
     tenant: empty if it never became clear who asked. model: as the client said, or what its alias
-    stands for. answer: ``None`` if it never got as far
-    as the router.
+    stands for. answer: ``None`` if it never got as far as the router. tier: where it was answered,
+    as far as anybody accepted it. fallback: why it was the cloud that answered, if it was.
     """
 
     tenant: str
@@ -38,18 +38,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     first_token: float | None = None
     usage: Usage | None = None
     answer: Answer | None = None
-
-    @property
-    def tier(self) -> Tier | None:
-        """Where it was answered, as far as anybody accepted it."""
-        route = self.answer.route if self.answer is not None else None
-        return None if route is None else route.tier
-
-    @property
-    def fallback(self) -> str | None:
-        """Why it was the cloud that answered, if it was."""
-        route = self.answer.route if self.answer is not None else None
-        return None if route is None else route.fallback
+    tier: Tier | None = None
+    fallback: str | None = None
 
 
 def outcome_of(error: BaseException) -> str:

@@ -3,9 +3,9 @@
 Requests of keys without limits pass through here without any work.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Final
 
 import msgspec
@@ -99,8 +99,14 @@ class Quotas:
     def enter(self, caller: Caller, request: web.Request) -> None:
         """Count a request that has come in; raises ``RateLimited``."""
         if caller.requests_per_minute is not None or caller.tokens_per_minute is not None:
-            request[METER] = self.meter(caller.key, Limits.of(caller))
-            request[METER].begin()
+            meter = request[METER] = self._meter_of(caller)
+            meter.begin()
+
+    def stay(
+        self, caller: Caller, meter: Meter | None, request: InferRequest, size: int
+    ) -> "Staying":
+        """Reserve inside the context what a request may take; ``size``: bytes of its body."""
+        return Staying(self, caller, Stay(request=request, meter=meter), size)
 
     def meter(self, key: str, limits: Limits) -> Meter:
         """Return a key's meter, a new one if it has none with these limits."""
@@ -119,31 +125,22 @@ class Quotas:
         meter = self._meters.get(use.key) or self.meter(use.key, told)
         meter.learn(use)
 
-    @asynccontextmanager
-    async def stay(
-        self, caller: Caller, meter: Meter | None, request: InferRequest, size: int
-    ) -> AsyncIterator[Stay]:
-        """Reserve what a request may take, and settle what it took, however it ends.
-
-        ``size``: bytes of its body. Raises ``RateLimited``; ``BudgetExhausted`` for one that may go
-        to the cloud only and has no budget left for that.
-        """
-        stay = Stay(request=request, meter=meter)
+    def _meter_of(self, caller: Caller) -> Meter:
+        """Return a caller's meter; it is seldom another one than the last request's."""
+        meter = self._meters.get(caller.key)
         if meter is not None:
-            stay.tokens = meter.reserve(_guess(request))
-        try:
-            if caller.cloud_usd_per_day is not None and request.policy is not Policy.EDGE_ONLY:
-                await self._reserve(stay, caller.key, caller.cloud_usd_per_day, size)
-            yield stay
-        finally:
-            self._settle(stay)
+            limits = meter.limits
+            if (limits.requests, limits.tokens) == caller.per_minute:
+                return meter
+        return self.meter(caller.key, Limits.of(caller))
 
     def tariff(self, model: str) -> Tariff | None:
         """Return what a model costs in the cloud at most; ``None`` if nobody says, or serves it."""
         seats = self._fleet.seats(model, Tier.CLOUD)
         return dearest([seat.status.tariff for seat in seats])
 
-    async def _reserve(self, stay: Stay, key: str, usd_per_day: float, size: int) -> None:
+    async def reserve(self, stay: Stay, key: str, usd_per_day: float, size: int) -> None:
+        """Set aside what a request may cost in the cloud, or leave the cloud out."""
         tariff = self.tariff(stay.request.model)
         if tariff is None or self.spending is None:
             _leave_out_cloud(stay, None)
@@ -155,11 +152,45 @@ class Quotas:
         except BudgetExhausted as error:
             _leave_out_cloud(stay, error)
 
-    def _settle(self, stay: Stay) -> None:
+    def settle(self, stay: Stay) -> None:
+        """Replace what was set aside by what was used."""
         if stay.meter is not None:
             stay.meter.settle(stay.tokens, stay.used)
         if stay.reservation is not None and self.spending is not None:
             self.spending.settle(stay.reservation, stay.cost)
+
+
+class Staying:
+    """The context of a request that was let in: what it took is settled, however it ends.
+
+    Entering raises ``RateLimited``; ``BudgetExhausted`` for a request that may go to the cloud only
+    and has no budget left for that.
+    """
+
+    __slots__ = ("_caller", "_quotas", "_size", "_stay")
+
+    def __init__(self, quotas: Quotas, caller: Caller, stay: Stay, size: int) -> None:
+        self._quotas, self._caller, self._stay, self._size = quotas, caller, stay, size
+
+    async def __aenter__(self) -> Stay:
+        stay, usd_per_day = self._stay, self._caller.cloud_usd_per_day
+        if stay.meter is not None:
+            stay.tokens = stay.meter.reserve(_guess(stay.request))
+        if usd_per_day is not None and stay.request.policy is not Policy.EDGE_ONLY:
+            try:
+                await self._quotas.reserve(stay, self._caller.key, usd_per_day, self._size)
+            except BaseException:
+                self._quotas.settle(stay)
+                raise
+        return stay
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._quotas.settle(self._stay)
 
 
 async def show_limits(request: web.Request, response: web.StreamResponse) -> None:
@@ -190,9 +221,7 @@ def unpriced(model: str) -> NoCapacity:
 
 
 def _guess(request: InferRequest) -> int:
-    prompt = estimate.ModelHistory().prompt_tokens(
-        estimate.prompt_chars(request), len(request.messages)
-    )
+    prompt = estimate.usual_prompt(estimate.prompt_chars(request), len(request.messages))
     if request.task is not Task.GENERATE:
         return prompt
     limit = request.max_tokens

@@ -32,11 +32,14 @@ class Allowance:
     def wait(self, amount: float, now: float) -> float:
         """Return seconds until so much is there, 0 if it is; more than the limit never is."""
         lacking = amount - self._refilled(now)
-        return max(0.0, lacking) * MINUTE / self.limit
+        return lacking * MINUTE / self.limit if lacking > 0 else 0.0
 
-    def take(self, amount: float, now: float) -> None:
-        """Use up an amount; what was not there is missing later."""
-        self._level = self._refilled(now) - amount
+    def draw(self, amount: float, now: float) -> float:
+        """Use up an amount that is there, or return seconds until it is; 0 if it was used up."""
+        wait = self.wait(amount, now)
+        if wait == 0.0:
+            self._level -= amount
+        return wait
 
     def give_back(self, amount: float, now: float) -> None:
         """Return what was taken and not used; a negative amount takes what was used beyond."""
@@ -55,9 +58,10 @@ class Allowance:
         return (self.limit - self._refilled(now)) * MINUTE / self.limit
 
     def _refilled(self, now: float) -> float:
-        self._level = min(float(self.limit), self._level + (now - self._at) * self.limit / MINUTE)
+        level = self._level + (now - self._at) * self.limit / MINUTE
+        self._level = level = level if level < self.limit else float(self.limit)
         self._at = now
-        return self._level
+        return level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,27 +180,29 @@ class Meter:
     def headers(self) -> dict[str, str]:
         """Return what tells a client how much is left, and when all of it will be."""
         now, told = self._clock(), dict[str, str]()
-        for name, allowance in (("requests", self._requests), ("tokens", self._tokens)):
-            if allowance is not None:
-                told[f"x-ratelimit-limit-{name}"] = str(allowance.limit)
-                told[f"x-ratelimit-remaining-{name}"] = str(allowance.remaining(now))
-                told[f"x-ratelimit-reset-{name}"] = written_duration(allowance.reset(now))
+        if self._requests is not None:
+            told["x-ratelimit-limit-requests"] = str(self._requests.limit)
+            told["x-ratelimit-remaining-requests"] = str(self._requests.remaining(now))
+            told["x-ratelimit-reset-requests"] = written_duration(self._requests.reset(now))
+        if self._tokens is not None:
+            told["x-ratelimit-limit-tokens"] = str(self._tokens.limit)
+            told["x-ratelimit-remaining-tokens"] = str(self._tokens.remaining(now))
+            told["x-ratelimit-reset-tokens"] = written_duration(self._tokens.reset(now))
         return told
 
     def _count_tokens(self, amount: int) -> None:
-        self._used_tokens += amount
-        self._untold.note(self)
+        if amount:
+            self._used_tokens += amount
+            self._untold.note(self)
 
     def _take(self, allowance: Allowance, amount: int, unit: str) -> None:
-        now = self._clock()
-        wait = allowance.wait(amount, now)
+        wait = allowance.draw(amount, self._clock())
         if wait > 0:
             raise RateLimited(
                 f"This API key has used up its {allowance.limit} {unit} per minute; "
                 f"try again in {written_duration(wait)}.",
                 retry_after=wait,
             )
-        allowance.take(amount, now)
 
 
 def written_duration(seconds: float) -> str:

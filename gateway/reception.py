@@ -22,10 +22,12 @@ from gateway.rates import Meter
 from gateway.record import RECORD, Journal, Record
 from gateway.settings import GatewaySettings
 from gateway.translate import Terms
+from gateway.whole import WholeAnswer
 from mesh.answer import Answer
 from mesh.errors import MeshError, ModelNotFound
 from mesh.fleet import Fleet
 from mesh.router import Router
+from mesh.trace import TraceContext
 from mesh.tracing import Kind, Tracer
 from schemas.inference import Completion, InferRequest
 from schemas.openai import Body, ModelBody
@@ -73,9 +75,9 @@ class Opener(msgspec.Struct, frozen=True, kw_only=True):
             yield answer
 
 
-def answering(router: Router, stay: Stay) -> Answer:
+def answering(router: Router, stay: Stay, trace: TraceContext | None = None) -> Answer:
     """Answer a request for which there is a reservation (as ``Router.open``)."""
-    answer = router.open(stay.request)
+    answer = router.open(stay.request, trace)
     stay.follow(answer)
     return answer
 
@@ -169,7 +171,10 @@ class Reception(Generic[B]):
         with self._entrance.record(request) as record:
             came = await self._entrance.read(request, record)
             asked, opener = self._translate(came.body, came.terms), came.opener
-            async with opener.stay(asked) as stay, answering(opener.router, stay) as answer:
+            async with (
+                opener.stay(asked) as stay,
+                answering(opener.router, stay, record.trace) as answer,
+            ):
                 record.answer = answer
                 return await serve(request, Visit(came.body, answer, record))
 
@@ -217,7 +222,8 @@ async def answer_whole(
         visit.record.failed(error)
         problem = describe(error, started=answer.route is not None)
         response = respond(problem.renamed(names))
-    else:
-        response = web.Response(body=encoded, headers={"Content-Type": JSON})
-    response.headers.update(headers.of_route(answer.route))
-    return response
+        response.headers.update(headers.of_route(answer.route))
+        return response
+    return WholeAnswer(
+        body=encoded, headers={"Content-Type": JSON, **headers.of_route(answer.route)}
+    )

@@ -35,6 +35,7 @@ class Journal:
         """Count a request out."""
         self._metrics.in_flight.dec()
         self._tally.in_flight -= 1
+        route = record.route
         ended = Ended(
             tenant=record.tenant,
             model=record.model,
@@ -43,9 +44,12 @@ class Journal:
             first_token=record.first_token,
             usage=record.usage,
             answer=record.answer,
+            tier=None if route is None else route.tier,
+            fallback=None if route is None else route.fallback,
         )
-        self._metrics.count(ended)
-        self._tally.count(ended, self._metrics.label_of(ended))
+        model = self._metrics.label_of(ended)
+        self._metrics.count(ended, model)
+        self._tally.count(ended, model)
 
     def gap_of(self, answer: Answer | None) -> Histogram:
         """Return where the pauses in a stream are counted."""

@@ -143,6 +143,8 @@ def template_variables(given: dict[str, Any] | None, effort: str | None) -> dict
     ``reasoning_effort`` is a variable of templates that know degrees; "none" also sets the switch
     that the others have.
     """
+    if given is None and effort is None:
+        return None
     variables = dict(given or {})
     check_depth(variables, "chat_template_kwargs")
     if effort is not None:

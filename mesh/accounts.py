@@ -122,6 +122,7 @@ GATEWAY_STORAGE = (
     *storage.confirming(Store.RESPONSES),
     storage.writing(Store.RESPONSES),
     *storage.reading(Store.CHATS),
+    *storage.confirming(Store.CHATS),
     storage.writing(Store.CHATS),
     *storage.reading(Store.FILES),
     *storage.confirming(Store.FILES),

@@ -1,7 +1,7 @@
 """The answer to one request: where it runs, its frames, or the whole completion."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Final, Self
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Protocol, Self
 
 import msgspec
 
@@ -13,7 +13,22 @@ from schemas.inference import Completion, InferRequest, Usage
 
 Output = Delta | Beat | Done
 """What a client of the router sees: new output, a sign of life every second, the end."""
-Frames = AsyncGenerator[Output, None]
+
+
+class Frames(Protocol):
+    """The frames of one answer, until the end or a ``MeshError``."""
+
+    def __aiter__(self) -> AsyncIterator[Output]:
+        """Return itself."""
+        ...
+
+    async def __anext__(self) -> Output:
+        """Return the next frame."""
+        ...
+
+    async def aclose(self) -> None:
+        """End whatever is under way; there is nothing after it."""
+        ...
 
 
 OK: Final = "ok"
@@ -58,10 +73,10 @@ class Answer:
         self.usage: Usage | None = None
         """The tokens, once the answer is complete."""
         self.trace: TraceContext | None = None
-        """The span that the attempts are parts of; known once the first frame is asked for."""
+        """The span that the attempts are parts of, as far as it is the router that answers."""
         self.more_at_hand = False
         """Whether another frame is there already: whoever writes can let it share a write."""
-        self._frames: AsyncGenerator[Output, None] | None = None
+        self._frames: Frames | None = None
 
     @property
     def route(self) -> Route | None:
@@ -74,12 +89,12 @@ class Answer:
         self.cloud_attempts += route is not None and route.tier is Tier.CLOUD
 
     def wrap(self, wrapper: Callable[[Frames], Frames]) -> None:
-        """Let the frames pass through a generator, which closes those it was given."""
+        """Let the frames pass through others, which close those they were given."""
         if self._frames is None:
             raise RuntimeError("an answer is wrapped inside the context that opened it")
         self._frames = wrapper(self._frames)
 
-    def attach(self, frames: AsyncGenerator[Output, None]) -> None:
+    def attach(self, frames: Frames) -> None:
         """Set where the frames come from (the router)."""
         self._frames = frames
 
@@ -90,8 +105,9 @@ class Answer:
 
     async def aclose(self) -> None:
         """Stop, and cancel what still runs."""
-        if self._frames is not None:
-            await self._frames.aclose()
+        frames, self._frames = self._frames, None
+        if frames is not None:
+            await frames.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -78,8 +78,13 @@ class Attempt:
         deadline: float,
         emitted: tuple[int, ...] = (),
         traceparent: str = "",
+        *,
+        is_reserved: bool = False,
     ) -> None:
-        """Dispatch the request; what comes of it shows in ``next``."""
+        """Dispatch the request; what comes of it shows in ``next``.
+
+        is_reserved: the seat expects it already, because it was given to somebody in line.
+        """
         now = self._clock()
         dispatch = Dispatch(
             attempt=self._inbox.token + router,
@@ -94,7 +99,8 @@ class Attempt:
         self._deadline = deadline
         self._heard_at = now
         self._urgency = request.urgency
-        self.seat.expect(self._urgency)
+        if not is_reserved:
+            self.seat.expect(self._urgency)
         tier, worker = self.seat.node.key
         try:
             self._inbox.ask(subjects.work(tier, worker, "infer"), encode(dispatch))
@@ -199,9 +205,9 @@ class Attempt:
 
     def _take(self, frame: Frame) -> None:
         match frame:
-            case Accepted(slots_free=free, slots_idle=idle):
-                self._answer()
-                self._fleet.room(self.seat, Room(free, idle))
+            case Accepted(slots_free=free, slots_idle=idle) if not self._answered:
+                self._answered = True
+                self._fleet.answered(self.seat, self._urgency, Room(free, idle))
             case Failed():
                 self._over = True
                 self._answer()
@@ -211,7 +217,7 @@ class Attempt:
             case Done(slots_free=free, slots_idle=idle):
                 self._over = True
                 self._fleet.room(self.seat, Room(free, idle))
-            case Delta() | Beat():
+            case Accepted() | Delta() | Beat():
                 pass
         if len(self._frames) >= MAX_UNREAD or (self._frames and self._unread > MAX_UNREAD_BYTES):
             self._over = True

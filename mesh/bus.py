@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from mesh.errors import (
     PermissionDenied,
 )
 from mesh.exchange import ask
+from mesh.headers import WireHeaders
 from mesh.inbox import Delivery, Handler, Headers, Inbox, Status
 
 log = structlog.get_logger("mesh.bus")
@@ -57,28 +58,90 @@ class BusSettings:
     max_backlog: int = 64 * 1024 * 1024
 
 
+Take = Callable[[str, bytes, str, Headers | None], None]
+"""Takes in a message at once: its subject, payload, reply subject and headers."""
+
+
+class _Client(Client):
+    """A client whose messages are taken in where they are read.
+
+    nats-py puts each into a queue, for a task of its subscription, which costs as much again as to
+    read it. Our handlers never wait, so they need neither, and what the broker sent in order is
+    handled in order over all subscriptions.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._takers: dict[int, Take] = {}
+
+    async def listen(self, subject: str, queue: str, take: Take) -> NatsSubscription:
+        """Subscribe; ``take`` may be called before this returns."""
+
+        async def later(message: Msg) -> None:
+            """Take in what came another way: never, as long as nats-py calls ``_process_msg``."""
+            take(message.subject, message.data, message.reply, message.headers)
+
+        self._takers[self._sid + 1] = take  # the number that the subscription is about to get
+        return await self.subscribe(subject, queue=queue, cb=later)
+
+    async def unlisten(self, subscription: NatsSubscription) -> None:
+        """End a subscription."""
+        self._takers.pop(subscription._id, None)  # noqa: SLF001 - it has no other name
+        await subscription.unsubscribe()
+
+    def post(self, subject: str, payload: bytes, reply: str) -> None:
+        """Put a message into what is sent next; needs a connection.
+
+        What ``publish`` does, in one call instead of five. It must not wait, and never would: a
+        queue of flushes takes 1,024, and there is never more than one.
+        """
+        if not _is_subject(subject) or (reply and not _is_subject(reply)):
+            raise nats.errors.BadSubjectError
+        command = f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        if self._flush_queue is not None and self._flush_queue.empty():
+            _at_once(self._flush_pending())
+
+    def post_with(self, headers: Headers, subject: str, payload: bytes, reply: str) -> None:
+        """Do the same with headers."""
+        _at_once(self.publish(subject, payload, reply=reply, headers=dict(headers)))
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        take = self._takers.get(sid)
+        if take is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        try:
+            told = WireHeaders(headers) if headers else None
+            take(subject.decode(), data, reply.decode(), told)
+        except Exception as error:
+            await self._error_cb(error)
+
+
 class Subscription:
     """Interest in a subject, kept over reconnects until closed."""
 
     def __init__(self, bus: "Bus", subject: str, handler: Handler, queue: str) -> None:
         self.subject, self.queue = subject, queue
         self._bus, self._handler = bus, handler
-        self._live: NatsSubscription | None = None
+        self._live: tuple[_Client, NatsSubscription] | None = None
 
-    async def open_on(self, client: Client) -> None:
+    async def open_on(self, client: _Client) -> None:
         """Subscribe on a new connection."""
-        self._live = await client.subscribe(self.subject, queue=self.queue, cb=self._deliver)
+        self._live = client, await client.listen(self.subject, self.queue, self._take)
 
-    async def _deliver(self, message: Msg) -> None:
-        self._handler(
-            Delivery(message.subject, message.data, message.reply, headers=message.headers)
-        )
+    def _take(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
+        self._handler(Delivery(subject, payload, reply, headers=headers))
 
     async def close(self) -> None:
         """End the interest; deliveries already under way may still arrive."""
         self._bus.forget(self)
         if self._live is not None and self._bus.connected:
-            await self._live.unsubscribe()
+            client, subscription = self._live
+            await client.unlisten(subscription)
 
 
 DIAL_WITHIN = 4.0
@@ -104,7 +167,7 @@ class Bus:
 
     def __init__(self, settings: BusSettings) -> None:
         self._settings = settings
-        self._client: Client | None = None
+        self._client: _Client | None = None
         self._closed = asyncio.Event()
         self._subscriptions: list[Subscription] = []
         self._inboxes: dict[str, Inbox] = {}
@@ -148,7 +211,13 @@ class Bus:
         if client.pending_data_size + len(payload) > self._settings.max_backlog:
             self.dropped += 1
             raise BusUnavailable("the broker does not take messages fast enough; retry")
-        _publish(client, subject, payload, reply, headers)
+        try:
+            if headers:
+                client.post_with(headers, subject, payload, reply)
+            else:
+                client.post(subject, payload, reply)
+        except (nats.errors.Error, OSError) as error:
+            raise BusUnavailable(f"the message could not be sent: {error}") from None
 
     def open_inbox(self, handler: Handler) -> Inbox:
         """Return a new private inbox whose deliveries go to ``handler``."""
@@ -244,7 +313,7 @@ class Bus:
             pause = min(pause * 2, longest_pause)
 
     async def _dial(self) -> bool:
-        client = Client()
+        client = _Client()
         try:
             async with asyncio.timeout(DIAL_WITHIN):
                 await client.connect(**self._options())
@@ -257,11 +326,11 @@ class Bus:
             return False
         return self.connected
 
-    async def _restore(self, client: Client) -> None:
+    async def _restore(self, client: _Client) -> None:
         """Subscribe to everything; what is added meanwhile sees the client and opens itself."""
         self._client = client
         restored = tuple(self._subscriptions)
-        await client.subscribe(self._inbox_root + "*", cb=self._on_reply)
+        await client.listen(self._inbox_root + "*", "", self._on_reply)
         for subscription in restored:
             await subscription.open_on(client)
         await _settle(client)
@@ -294,16 +363,14 @@ class Bus:
         }
         return options | login_options(self._settings.creds)
 
-    async def _on_reply(self, message: Msg) -> None:
-        subject = message.subject
+    def _on_reply(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
         inbox = self._inboxes.get(subject[len(self._inbox_root) :])
         if inbox is None:
             return
-        headers = message.headers
         if headers is not None and headers.get("Status") == "503":
             inbox.handler(Delivery(subject, status=Status.NO_RESPONDERS))
         else:
-            inbox.handler(Delivery(subject, message.data, message.reply, headers=headers))
+            inbox.handler(Delivery(subject, payload, reply, headers=headers))
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
@@ -336,24 +403,18 @@ class Bus:
             inbox.handler(Delivery(inbox.subject, status=Status.DISCONNECTED))
 
 
-def _publish(
-    client: Client, subject: str, payload: bytes, reply: str, headers: Headers | None
-) -> None:
-    """Run nats-py's ``publish`` here and now, without a task that would cost every message a turn.
+def _is_subject(text: str) -> bool:
+    """Tell whether a subject can be sent: a line break in it would begin another command."""
+    return bool(text) and text.isprintable() and " " not in text
 
-    On a connected client it only appends to the client's buffer and never waits: the one place
-    where it could, a full queue of flushes, needs 1,024 of them and there is never more than one.
-    """
-    publishing = client.publish(
-        subject, payload, reply=reply, headers=dict(headers) if headers else None
-    )
+
+def _at_once(sending: Coroutine[Any, Any, object]) -> None:
+    """Run what only appends to the client's buffer, without a task that would cost it a turn."""
     try:
-        publishing.send(None)
+        sending.send(None)
     except StopIteration:
         return
-    except (nats.errors.Error, OSError) as error:
-        raise BusUnavailable(f"the message could not be sent: {error}") from None
-    publishing.close()
+    sending.close()
     raise BusUnavailable("the broker does not take messages fast enough; retry")
 
 

@@ -28,8 +28,9 @@ _TIERS = {
 class Demand(msgspec.Struct, kw_only=True):
     """What placement needs to know of one request.
 
-    prompt_tokens, output_tokens: estimates. deadline: on the caller's clock, seconds. excluded:
-    workers that already failed this request. edge_attempts: how many of those were edge workers.
+    prompt_tokens, output_tokens: estimates; prompt_chars: what the first is made from. deadline: on
+    the caller's clock, seconds. excluded: workers that already failed this request. edge_attempts:
+    how many of those were edge workers.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Demand(msgspec.Struct, kw_only=True):
     prompt_tokens: int
     output_tokens: int
     deadline: float
+    prompt_chars: int = 0
     urgency: Urgency = Urgency.INTERACTIVE
     needs: dict[Ability, str] = {}
     """Abilities wanted, each with the request field that asks for it."""

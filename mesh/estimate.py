@@ -18,7 +18,9 @@ DEFAULT_OUTPUT_TOKENS = 256
 
 def prompt_chars(request: InferRequest) -> int:
     """Return the characters of all that is to be read; tokens count as what they stand for."""
-    chars = sum(len(message.content) for message in request.messages)
+    chars = 0
+    for message in request.messages:
+        chars += len(message.content)
     if request.prompt is not None:
         chars += _chars(request.prompt) + len(request.suffix)
     if request.inputs:
@@ -30,6 +32,11 @@ def prompt_chars(request: InferRequest) -> int:
 
 def _chars(text: str | tuple[int, ...]) -> int:
     return len(text) if isinstance(text, str) else int(len(text) * CHARS_PER_TOKEN)
+
+
+def usual_prompt(chars: int, messages: int) -> int:
+    """Return the estimated tokens of a prompt for a model of which nothing is known."""
+    return int(chars / CHARS_PER_TOKEN) + messages * TOKENS_PER_MESSAGE
 
 
 class ModelHistory:

@@ -131,6 +131,12 @@ class Fleet:
         if seat.free > 0:
             self._tell(seat.status.name)
 
+    def answered(self, seat: Seat, urgency: Urgency, room: Room) -> None:
+        """Take over the count that comes with the first answer to a dispatch."""
+        seat.answered(urgency, room)
+        if seat.free > 0:
+            self._tell(seat.status.name)
+
     def group(self, model: str, tier: Tier) -> Group:
         """Return the seats for a model on a tier; an empty group if there are none."""
         return self._groups.get((tier, model), self._nobody)
@@ -141,7 +147,8 @@ class Fleet:
 
     def tiers_with_room(self, model: str, urgency: Urgency = Urgency.INTERACTIVE) -> set[Tier]:
         """Return the tiers on which a worker has a slot for a model now."""
-        return {tier for tier in TIERS if self.group(model, tier).room(urgency)}
+        groups, nobody = self._groups, self._nobody
+        return {tier for tier in TIERS if groups.get((tier, model), nobody).room(urgency)}
 
     def nodes(self) -> list[Node]:
         """Return the live workers, by tier and name."""

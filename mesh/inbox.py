@@ -71,12 +71,17 @@ class Inbox:
     def close(self) -> None:
         """Let later replies land nowhere."""
         self._bus.drop_inbox(self.token)
+        self.handler = _nobody  # Whoever owns the handler owns this, too: no cycle is left.
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _nobody(_: Delivery) -> None:
+    """Hear nothing."""
 
 
 def raise_for_status(delivery: Delivery, subject: str) -> None:

@@ -69,6 +69,9 @@ class Wait(msgspec.Struct, frozen=True):
     """No slot is free; stand in line."""
 
 
+WAIT = Wait()
+
+
 class Reject(msgspec.Struct, frozen=True):
     """Answer the request with this error."""
 
@@ -105,11 +108,12 @@ def place(
 
 def shortest_run(demand: Demand, fleet: Fleet, output_tokens: int) -> float:
     """Return predicted seconds on the fastest worker that could take the request, once it has."""
-    seats = [seat for tier in demand.tiers for seat in _fitting(demand, fleet, tier)]
-    return min(
-        (finish_time(seat.status, demand.prompt_tokens, output_tokens) for seat in seats),
-        default=0.0,
-    )
+    runs = [
+        finish_time(seat.status, demand.prompt_tokens, output_tokens)
+        for tier in demand.tiers
+        for seat in _fitting(demand, fleet, tier)
+    ]
+    return min(runs) if runs else 0.0
 
 
 def _sooner_in_line(demand: Demand, fleet: Fleet, seat: Seat, finish: float, waiting: int) -> bool:
@@ -128,9 +132,10 @@ def _all_busy(
     demand: Demand, fleet: Fleet, edge: Sequence[Seat], now: float, waiting: int, limits: Limits
 ) -> Decision:
     slots = fleet.group(demand.model, Tier.EDGE).slots
-    threshold = slots if limits.queue_threshold is None else limits.queue_threshold
-    turn = _time_until_turn(demand, edge, slots, waiting)
-    if demand.policy is Policy.EDGE_FIRST:
+    # Mostly no cloud has room, and what only it would need is not worked out.
+    if demand.policy is Policy.EDGE_FIRST and fleet.group(demand.model, Tier.CLOUD).open:
+        threshold = slots if limits.queue_threshold is None else limits.queue_threshold
+        turn = _time_until_turn(demand, edge, slots, waiting)
         if now + turn + best(demand, edge)[0] > demand.deadline:
             cloud = _cloud_in_time(demand, fleet, now)
             if cloud is not None:
@@ -141,18 +146,22 @@ def _all_busy(
             cloud = _free_cloud(demand, fleet)
             if cloud is not None:
                 return Overflow(cloud, Fallback.WAIT if overdue else Fallback.QUEUE_DEPTH)
-    return _stand_in_line(demand, waiting, limits, turn)
+    if _is_full(demand, waiting, limits):
+        return _full(demand, waiting, _time_until_turn(demand, edge, slots, waiting))
+    return WAIT
 
 
-def _stand_in_line(demand: Demand, waiting: int, limits: Limits, turn: float) -> Decision:
-    if demand.line is Line.ARRIVING and waiting >= limits.queue_limit:
-        return Reject(
-            QueueFull(
-                f"{waiting} requests are already waiting for {demand.model}; retry later",
-                retry_after=come_back(turn),
-            )
+def _is_full(demand: Demand, waiting: int, limits: Limits) -> bool:
+    return demand.line is Line.ARRIVING and waiting >= limits.queue_limit
+
+
+def _full(demand: Demand, waiting: int, turn: float) -> Reject:
+    return Reject(
+        QueueFull(
+            f"{waiting} requests are already waiting for {demand.model}; retry later",
+            retry_after=come_back(turn),
         )
-    return Wait()
+    )
 
 
 def _place_in_cloud(demand: Demand, fleet: Fleet, waiting: int, limits: Limits) -> Decision:
@@ -161,7 +170,7 @@ def _place_in_cloud(demand: Demand, fleet: Fleet, waiting: int, limits: Limits) 
         return Dispatch(best(demand, free)[1])
     if not _fitting(demand, fleet, Tier.CLOUD):
         return _nobody(demand, fleet)
-    return _stand_in_line(demand, waiting, limits, turn=1.0)
+    return _full(demand, waiting, turn=1.0) if _is_full(demand, waiting, limits) else WAIT
 
 
 def _without_edge(demand: Demand, fleet: Fleet) -> Decision:
@@ -219,8 +228,12 @@ def _with_room(demand: Demand, fleet: Fleet, tier: Tier) -> Sequence[Seat]:
     Those that hold the conversation's longest prefix come first, sampled or not.
     """
     group = fleet.group(demand.model, tier)
-    link = longest_held(demand.prefixes, group.holders) if group.holders else None
     room = group.room(demand.urgency)
+    if not room:
+        return ()
+    if len(room) == 1:
+        return [seat for seat in room if _fits(demand, seat)]
+    link = longest_held(demand.prefixes, group.holders) if group.holders else None
     holders = [] if link is None else [s for s in group.holders[link.fingerprint] if s in room]
     seats = dict.fromkeys((*holders[:SAMPLE], *group.with_room(demand.urgency)))
     fitting = [seat for seat in seats if _fits(demand, seat)]

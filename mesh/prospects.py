@@ -6,9 +6,10 @@ overload everything that is computed in vain is taken from somebody who had a ch
 
 from mesh.demand import Demand
 from mesh.errors import DeadlineExceeded, QueueFull
+from mesh.estimate import finish_time
 from mesh.fleet import Fleet
 from mesh.pace import Pace, come_back
-from mesh.placement import Reject, shortest_run
+from mesh.placement import Decision, Dispatch, Overflow, Reject, shortest_run
 from schemas.inference import Urgency
 
 CAUTION = 1.2
@@ -47,10 +48,22 @@ class Prospects:
 
     def moved(self, demand: Demand, now: float) -> None:
         """Note that somebody in line was given a seat."""
-        self._paces.setdefault(_line(demand), Pace()).moved(now)
+        line = _line(demand)
+        pace = self._paces.get(line)
+        if pace is None:
+            pace = self._paces[line] = Pace()
+        pace.moved(now)
 
-    def give_up(self, demand: Demand, now: float) -> Reject | None:
-        """Return the refusal of one in line whose time no longer suffices for any worker."""
+    def give_up(self, demand: Demand, now: float, decision: Decision) -> Reject | None:
+        """Return the refusal of one in line whose time no longer suffices for any worker.
+
+        decision: where it would go now; if there is time for that, no other worker is looked at.
+        """
+        if isinstance(decision, Dispatch | Overflow):
+            status = decision.seat.status
+            run = finish_time(status, demand.prompt_tokens, demand.useful_tokens)
+            if now + DOUBT * run <= demand.deadline:
+                return None
         if now + DOUBT * self._run(demand) <= demand.deadline:
             return None
         return Reject(DeadlineExceeded("too little of the deadline was left when its turn came"))

@@ -23,6 +23,11 @@ class Trail:
         return tuple(self._ids)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether there is anything to replay."""
+        return bool(self._ids)
+
+    @property
     def can_be_followed(self) -> bool:
         """Whether another worker could go on from here."""
         return self._is_whole and bool(self.digest) and bool(self._ids)

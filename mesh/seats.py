@@ -56,6 +56,11 @@ class Node:
         self._suspect = False
 
     @property
+    def is_shunned(self) -> bool:
+        """Whether it gets no work now."""
+        return self._suspect or self.advert.draining
+
+    @property
     def suspect(self) -> bool:
         """Whether it left a dispatch unanswered; its next advert clears that."""
         return self._suspect
@@ -131,8 +136,13 @@ class Seat:
 
     def settle(self, urgency: Urgency) -> None:
         """Take back an attempt that was answered or not dispatched at all."""
-        self._pending[urgency] = max(0, self._pending[urgency] - 1)
+        self._forget_one(urgency)
         self.regroup()
+
+    def answered(self, urgency: Urgency, room: Room) -> None:
+        """Take over the worker's own count, which has an attempt that was pending here."""
+        self._forget_one(urgency)
+        self.count(room)
 
     def forget_pending(self) -> None:
         """Expect no answers any more: the worker that owed them is gone."""
@@ -172,6 +182,10 @@ class Seat:
         # Attempts that are still under way keep counting, but for nobody who looks for room.
         self._group = Group()
 
+    def _forget_one(self, urgency: Urgency) -> None:
+        if self._pending[urgency]:
+            self._pending[urgency] -= 1
+
     def _hold(self, fingerprints: frozenset[str]) -> None:
         """Take note of which prefixes the worker holds now."""
         holders = self._group.holders
@@ -186,13 +200,14 @@ class Seat:
     def regroup(self) -> None:
         """Count anew, and sort the seat among those with room, or not."""
         had_room, was_idle = self.free > 0, self.idle > 0
-        if self.node.suspect or self.node.advert.draining:
+        room, pending = self._room, self._pending[Urgency.INTERACTIVE]
+        if self.node.is_shunned:
             self.free = self.idle = 0
         else:
-            pending = self._pending[Urgency.INTERACTIVE]
-            self.free = max(0, self._room.free - pending)
-            pending += self._pending[Urgency.BACKGROUND]
-            self.idle = max(0, min(self.free, self._room.idle - pending))
+            free = room.free - pending
+            idle = room.idle - pending - self._pending[Urgency.BACKGROUND]
+            self.free = max(0, free)
+            self.idle = (min(self.free, idle)) if idle > 0 else 0
         if had_room != (self.free > 0):
             _sort(self, self._group.open, self.free)
         if was_idle != (self.idle > 0):

@@ -173,7 +173,7 @@ class Agent:
         # the acceptance, which is buffered below before the task has had its turn.
         running.task = self._attempts.create_task(self._serve(running, writer))
         # Not a ``finally`` in the task: one that is cancelled before its first step has none.
-        running.task.add_done_callback(lambda _: self._release(running))
+        running.task.add_done_callback(lambda _: self._over(running))
         status = engine.status()
         writer.accepted(self._settings.name, status.digest, self._admission.room(engine, status))
         self._adverts.changed()
@@ -214,6 +214,11 @@ class Agent:
         running.writer.failed(error, self._admission.room(running.engine, running.engine.status()))
         running.writer.close()
         running.stop()
+
+    def _over(self, running: Running) -> None:
+        """Note that the task of an attempt has ended: task and writer hold it, as it holds them."""
+        self._release(running)
+        running.task = running.timer = running.writer = None
 
     def _release(self, running: Running) -> bool:
         if self._running.pop(running.work.attempt, None) is None:

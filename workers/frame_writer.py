@@ -168,6 +168,8 @@ def _merged(pieces: list[Piece]) -> list[Piece]:
     """Join runs of plain text of the same choice; anything richer keeps a frame of its own."""
     if len(pieces) <= 1:
         return pieces
+    if all(map(_is_plain, pieces)) and len({piece.index for piece in pieces}) == 1:
+        return [_joined(pieces)]
     merged: list[Piece] = []
     for (is_plain, _), run in groupby(pieces, key=lambda piece: (_is_plain(piece), piece.index)):
         alike = list(run)

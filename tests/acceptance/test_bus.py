@@ -81,6 +81,7 @@ async def test_subscriptions_survive_a_broker_crash(tmp_path: Path) -> None:
         with pytest.raises(errors.BusUnavailable):
             gateway.post(WORK, b"lost")
         await until(lambda: gateway.connected and worker.connected)
+        await worker.flush()  # its subscription may still be on the way
         assert await gateway.request(WORK, b"back", timeout=2) == b"back"
 
 
@@ -162,3 +163,40 @@ async def test_garbled_credentials_file_is_a_clear_error(tmp_path: Path) -> None
     with pytest.raises(errors.PermissionDenied, match=r"garbled\.nk"):
         async with connect(BusSettings(creds=creds)):
             pass
+
+
+async def test_a_handler_that_fails_harms_nobody_else(tmp_path: Path) -> None:
+    """Messages are taken in where they are read, and the next one still is."""
+    heard: list[bytes] = []
+
+    def fail_first(delivery: Delivery) -> None:
+        heard.append(delivery.payload)
+        if len(heard) == 1:
+            raise RuntimeError("a fault of ours")
+
+    async with (
+        broker_in(tmp_path) as broker,
+        bus_of(broker, Role.EDGE_WORKER) as worker,
+        bus_of(broker, Role.GATEWAY) as gateway,
+    ):
+        subscription = await worker.subscribe(WORK, fail_first)
+        await worker.flush()
+        gateway.post(WORK, b"1")
+        gateway.post(WORK, b"2")
+        await until(lambda: heard == [b"1", b"2"])
+        assert worker.connected
+        await subscription.close()
+        gateway.post(WORK, b"3")
+        await gateway.flush()
+        await worker.flush()
+    assert heard == [b"1", b"2"]
+
+
+async def test_a_subject_cannot_hold_another_command(tmp_path: Path) -> None:
+    """A line break in a subject is refused here, before the broker reads what follows it."""
+    async with broker_in(tmp_path) as broker, bus_of(broker, Role.GATEWAY) as gateway:
+        for subject in ("", "a b", "a\r\nPUB b 0", "a\tb"):
+            with pytest.raises(errors.BusUnavailable):
+                gateway.post(subject, b"")
+        with pytest.raises(errors.BusUnavailable):
+            gateway.post("a", b"", reply="b\r\nc")

@@ -246,7 +246,7 @@ async def test_the_frameworks_own_pages_are_envelopes(tmp_path: Path) -> None:
     """Unknown paths, wrong methods and unmet expectations speak JSON, too."""
     expected = {
         b"GET /nowhere": (404, "not_found"),
-        b"GET /v1/chat/completions": (405, "method_not_allowed"),
+        b"GET /v1/embeddings": (405, "method_not_allowed"),
         b"PATCH /v1/models": (405, "method_not_allowed"),
         b"GET /healthz HTTP/1.1\r\nExpect: miracles": (417, "expectation_failed"),
     }

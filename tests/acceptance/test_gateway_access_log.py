@@ -118,6 +118,18 @@ async def test_a_refusal_is_a_line_too(
     assert (line["status"], line["outcome"], line["tenant"]) == (status, outcome, tenant)
 
 
+async def test_a_name_that_clients_make_up_breaks_no_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is not ASCII is escaped: a line separator would end the line for some readers."""
+    with logged(capfd) as log:
+        async with running_mesh(tmp_path, settings=SETTINGS) as mesh:
+            assert (await post(mesh, model="no\u2028such\u0085model"))[0] == 404
+            line = await line_of(log)
+    assert line["model"] == "no\u2028such\u0085model"
+    assert "\u2028" not in log.text
+
+
 async def test_a_client_that_leaves_is_told_as_such(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

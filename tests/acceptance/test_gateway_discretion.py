@@ -15,6 +15,7 @@ from mesh import logs
 from mesh.accounts import Role
 from mesh.answer import Answer
 from mesh.router import Router
+from mesh.trace import TraceContext
 from schemas.inference import Dispatch, InferRequest
 from tests.support.gateway import Mesh, gateway_of, running_mesh, send_raw
 from tests.support.mesh import agent_of, broker_in, bus_of, router_of
@@ -122,7 +123,7 @@ class _Indiscreet(ScriptedEngine):
 class _Crashing(Router):
     """Fails in a way nobody thought of, with the prompt in its words."""
 
-    def open(self, request: InferRequest) -> Answer:
+    def open(self, request: InferRequest, trace: TraceContext | None = None) -> Answer:
         if request.messages:
             raise LookupError(request.messages[0].content)
         return Answer(request)

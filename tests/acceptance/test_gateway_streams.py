@@ -22,6 +22,7 @@ from mesh.bus import Bus, BusSettings
 from mesh.errors import WorkerLost
 from mesh.fleet import Fleet
 from mesh.router import Router
+from mesh.trace import TraceContext
 from schemas.fleet import ModelStatus
 from schemas.frames import Beat, Delta, Done
 from schemas.inference import Ability, Dispatch, InferRequest, Usage
@@ -210,7 +211,7 @@ async def test_choices_and_reasoning_arrive(tmp_path: Path, stream: bool) -> Non
 class _Prepared(Router):
     """Answers with frames of which some are there at once."""
 
-    def open(self, request: InferRequest) -> Answer:
+    def open(self, request: InferRequest, trace: TraceContext | None = None) -> Answer:
         answer = Answer(request)
         answer.attach(self._prepared(answer))
         return answer

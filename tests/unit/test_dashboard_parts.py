@@ -109,7 +109,16 @@ def ended(
 ) -> Ended:
     answer = Answer(InferRequest(model="m"))
     answer.route = route
-    return Ended(tenant=tenant, model="m", outcome=outcome, duration=1, usage=usage, answer=answer)
+    return Ended(
+        tenant=tenant,
+        model="m",
+        outcome=outcome,
+        duration=1,
+        usage=usage,
+        answer=answer,
+        tier=None if route is None else route.tier,
+        fallback=None if route is None else route.fallback,
+    )
 
 
 @pytest.fixture

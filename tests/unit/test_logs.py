@@ -90,3 +90,18 @@ def test_a_traceback_shows_no_variables(
     said = capsys.readouterr().err
     assert ("RuntimeError" in said, "test_logs.py" in said) == (True, True)
     assert ("8 characters" in said, "a secret" in said) == (False, False)
+
+
+def test_a_line_that_is_json_already_is_written_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It goes where the others go, and only where they are JSON and nobody else hears them."""
+    logs.configure(form=LogFormat.JSON)
+    lines = logs.json_lines()
+    assert lines is not None
+    lines.write(b'{"event": "ready"}')
+    assert line(capsys) == {"event": "ready"}
+    logging.getLogger().addHandler(logging.NullHandler())
+    assert logs.json_lines() is None
+    logs.configure(form=LogFormat.TEXT)
+    assert logs.json_lines() is None

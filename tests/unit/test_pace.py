@@ -7,6 +7,7 @@ import pytest
 from mesh.demand import Demand
 from mesh.errors import DeadlineExceeded, QueueFull
 from mesh.pace import FEW, STALE_AFTER, Pace, come_back
+from mesh.placement import Wait
 from mesh.prospects import Prospects
 from schemas.inference import Policy
 from tests.support.fleets import advert, fleet_of, model
@@ -105,7 +106,7 @@ def test_nothing_is_refused_in_a_line_that_never_moved() -> None:
 def test_no_seat_is_spent_on_one_whose_time_is_up() -> None:
     """With too little of the shortest run left the seat goes to the next in line."""
     judge = prospects()
-    assert judge.give_up(demand(), now=1.2) is None
-    late = judge.give_up(demand(), now=1.6)
+    assert judge.give_up(demand(), 1.2, Wait()) is None
+    late = judge.give_up(demand(), 1.6, Wait())
     assert late is not None
     assert isinstance(late.error, DeadlineExceeded)

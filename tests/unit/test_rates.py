@@ -14,7 +14,7 @@ def meter(clock: FakeClock, requests: int | None = None, tokens: int | None = No
 def test_an_allowance_refills_evenly() -> None:
     """What was taken comes back within a minute, and never more than the limit."""
     allowance = Allowance(60, now=0.0)
-    allowance.take(60, now=0.0)
+    allowance.draw(60, now=0.0)
     assert (allowance.remaining(0.0), allowance.reset(0.0)) == (0, 60.0)
     assert allowance.remaining(10.5) == 10
     assert allowance.wait(20, 10.5) == pytest.approx(9.5)
