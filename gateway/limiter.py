@@ -6,9 +6,11 @@ stream that says little costs little, so no fixed number would be right.
 
 When the delay has been too long for a window, the limit falls below what was in flight, the further
 the longer the delay; while it is short, the limit grows. What runs is never touched: only newcomers
-are refused, and none while fewer than the floor are in flight.
+are refused, and none while fewer than the floor are in flight. So while they are, and the limit is
+as high as it gets, the loop need not be watched: a gateway that has little to do sleeps.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -70,6 +72,20 @@ class Limiter:
     def leave(self) -> None:
         """Count a request out."""
         self.in_flight -= 1
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anybody could be refused now or soon."""
+        return self.in_flight >= self._settings.floor or self.limit < self._settings.ceiling
+
+    def rest(self) -> None:
+        """Take no delay into account until ``wake``: nobody watches the loop."""
+        self._delays.clear()
+        self._due = math.inf
+
+    def wake(self) -> None:
+        """Expect the next ``sample`` in ``sample_every``."""
+        self._due = self._clock() + self._settings.sample_every
 
     def sample(self) -> None:
         """Note how late this call comes; the next one is due in ``sample_every``."""

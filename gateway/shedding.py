@@ -72,6 +72,8 @@ class Shedder:
     ) -> None:
         self._settings, self._uniform = settings, uniform
         self._limiter = limiter = Limiter(settings, monotonic)
+        self._crowd = asyncio.Event()
+        """Set while as many are in flight as are always let in."""
         self._refused = 0
         self._counter = Counter(
             "mesh_requests_shed_total",
@@ -88,13 +90,15 @@ class Shedder:
 
     def guard(self, handler: Handler) -> Handler:
         """Return the handler behind the door."""
-        limiter = self._limiter
+        limiter, floor = self._limiter, self._settings.floor
 
         async def guarded(request: web.BaseRequest) -> web.StreamResponse:
             if request.method != "POST":
                 return await handler(request)
             if not limiter.enter():
                 return self._refuse(request)
+            if limiter.in_flight >= floor:
+                self._crowd.set()
             try:
                 return await handler(request)
             finally:
@@ -103,13 +107,23 @@ class Shedder:
         return guarded
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Watch the event loop's delay until cancelled."""
+        """Watch the event loop's delay while that matters, until cancelled."""
         task_status.started()
         for number in itertools.count(1):
+            if not self._limiter.is_needed:
+                await self._rest()
             await asyncio.sleep(self._settings.sample_every)
             self._limiter.sample()
             if number % REPORT_EVERY == 0:
                 self._report()
+
+    async def _rest(self) -> None:
+        """Sleep until there is a crowd."""
+        self._report()
+        self._limiter.rest()
+        self._crowd.clear()
+        await self._crowd.wait()
+        self._limiter.wake()
 
     def _refuse(self, request: web.BaseRequest) -> web.StreamResponse:
         self._refused += 1

@@ -107,3 +107,30 @@ def test_a_crowd_that_has_gone_is_forgotten() -> None:
     for _ in range(8):
         loop.window(0.0, 0.0, 0.0)
     assert loop.limiter.retry_after(middle) == 1.0 < before
+
+
+def test_nobody_watches_a_loop_that_has_little_to_do() -> None:
+    """It is watched while there is a crowd, and until the limit has recovered from one."""
+    limiter = (loop := Loop()).limiter
+    assert not limiter.is_needed
+    loop.enter(SETTINGS.floor)
+    assert limiter.is_needed
+    loop.window(0.0125, 0.0125, 0.0125)
+    for _ in range(SETTINGS.floor):
+        limiter.leave()
+    assert limiter.is_needed
+    while limiter.limit < SETTINGS.ceiling:
+        loop.window(0.0, 0.0, 0.0)
+    assert not limiter.is_needed
+
+
+def test_a_rest_is_no_delay() -> None:
+    """Who comes after a long rest is let in, until the loop is late again."""
+    limiter = (loop := Loop()).limiter
+    limiter.rest()
+    loop.clock.now += 3600
+    assert loop.enter(SETTINGS.floor + 1) == SETTINGS.floor + 1
+    limiter.wake()
+    assert loop.enter(1) == 1
+    loop.clock.now += SETTINGS.sample_every + 2 * SETTINGS.late
+    assert loop.enter(1) == 0
