@@ -112,16 +112,17 @@ def test_a_crowd_that_has_gone_is_forgotten() -> None:
 def test_nobody_watches_a_loop_that_has_little_to_do() -> None:
     """It is watched while there is a crowd, and until the limit has recovered from one."""
     limiter = (loop := Loop()).limiter
-    assert not limiter.is_needed
+    watched = [limiter.is_needed]
     loop.enter(SETTINGS.floor)
-    assert limiter.is_needed
+    watched.append(limiter.is_needed)
     loop.window(0.0125, 0.0125, 0.0125)
     for _ in range(SETTINGS.floor):
         limiter.leave()
-    assert limiter.is_needed
+    watched.append(limiter.is_needed)
     while limiter.limit < SETTINGS.ceiling:
         loop.window(0.0, 0.0, 0.0)
-    assert not limiter.is_needed
+    watched.append(limiter.is_needed)
+    assert watched == [False, True, True, False]
 
 
 def test_a_rest_is_no_delay() -> None:
