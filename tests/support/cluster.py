@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -18,11 +19,21 @@ SIZE = 3
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on at the moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Return ports that nobody listens on, and that no connection gets before a server does.
+
+    The system gives connections ports from 32768 on (Linux) or 49152 on, while servers come and go
+    here for as long as a test takes.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randrange(16384, 32768)  # noqa: S311 - not secret
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
     return ports
 
 
@@ -44,7 +55,8 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._keys: Keys = open_keys(folder / "creds")
-        self._clients, self._routes = free_ports(SIZE), free_ports(SIZE)
+        ports = free_ports(2 * SIZE)
+        self._clients, self._routes = ports[:SIZE], ports[SIZE:]
         self.servers: dict[int, asyncio.subprocess.Process] = {}
         self._links = [Link(number, self._routes[number], self._pids) for number in range(SIZE)]
 
