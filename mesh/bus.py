@@ -1,4 +1,4 @@
-"""The bus: a supervised connection to the NATS broker. The only module that imports ``nats``.
+"""The bus: a supervised connection to the NATS broker.
 
 What nats-py leaves to its callers is settled here once: a client that closed for good is rebuilt
 with its subscriptions, nothing is buffered while disconnected (a request that runs after its
@@ -10,20 +10,15 @@ import asyncio
 import itertools
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
-import nats.errors
 import structlog
 from anyio.abc import TaskStatus
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as NatsSubscription
-from nats.nuid import NUID
 
 from mesh import subjects
 from mesh.background import background
@@ -34,8 +29,8 @@ from mesh.errors import (
     PermissionDenied,
 )
 from mesh.exchange import ask
-from mesh.headers import WireHeaders
 from mesh.inbox import Delivery, Handler, Headers, Inbox, Status
+from mesh.nats_client import NatsClient, NatsError, NatsSubscription, unique_token
 
 log = structlog.get_logger("mesh.bus")
 
@@ -58,78 +53,15 @@ class BusSettings:
     max_backlog: int = 64 * 1024 * 1024
 
 
-Take = Callable[[str, bytes, str, Headers | None], None]
-"""Takes in a message at once: its subject, payload, reply subject and headers."""
-
-
-class _Client(Client):
-    """A client whose messages are taken in where they are read.
-
-    nats-py puts each into a queue, for a task of its subscription, which costs as much again as to
-    read it. Our handlers never wait, so they need neither, and what the broker sent in order is
-    handled in order over all subscriptions.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._takers: dict[int, Take] = {}
-
-    async def listen(self, subject: str, queue: str, take: Take) -> NatsSubscription:
-        """Subscribe; ``take`` may be called before this returns."""
-
-        async def later(message: Msg) -> None:
-            """Take in what came another way: never, as long as nats-py calls ``_process_msg``."""
-            take(message.subject, message.data, message.reply, message.headers)
-
-        self._takers[self._sid + 1] = take  # the number that the subscription is about to get
-        return await self.subscribe(subject, queue=queue, cb=later)
-
-    async def unlisten(self, subscription: NatsSubscription) -> None:
-        """End a subscription."""
-        self._takers.pop(subscription._id, None)  # noqa: SLF001 - it has no other name
-        await subscription.unsubscribe()
-
-    def post(self, subject: str, payload: bytes, reply: str) -> None:
-        """Put a message into what is sent next; needs a connection.
-
-        What ``publish`` does, in one call instead of five. It must not wait, and never would: a
-        queue of flushes takes 1,024, and there is never more than one.
-        """
-        if not _is_subject(subject) or (reply and not _is_subject(reply)):
-            raise nats.errors.BadSubjectError
-        command = f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
-        self._pending.append(command)
-        self._pending_data_size += len(command)
-        if self._flush_queue is not None and self._flush_queue.empty():
-            _at_once(self._flush_pending())
-
-    def post_with(self, headers: Headers, subject: str, payload: bytes, reply: str) -> None:
-        """Do the same with headers."""
-        _at_once(self.publish(subject, payload, reply=reply, headers=dict(headers)))
-
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
-    ) -> None:
-        take = self._takers.get(sid)
-        if take is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        try:
-            told = WireHeaders(headers) if headers else None
-            take(subject.decode(), data, reply.decode(), told)
-        except Exception as error:
-            await self._error_cb(error)
-
-
 class Subscription:
     """Interest in a subject, kept over reconnects until closed."""
 
     def __init__(self, bus: "Bus", subject: str, handler: Handler, queue: str) -> None:
         self.subject, self.queue = subject, queue
         self._bus, self._handler = bus, handler
-        self._live: tuple[_Client, NatsSubscription] | None = None
+        self._live: tuple[NatsClient, NatsSubscription] | None = None
 
-    async def open_on(self, client: _Client) -> None:
+    async def open_on(self, client: NatsClient) -> None:
         """Subscribe on a new connection."""
         self._live = client, await client.listen(self.subject, self.queue, self._take)
 
@@ -167,13 +99,12 @@ class Bus:
 
     def __init__(self, settings: BusSettings) -> None:
         self._settings = settings
-        self._client: _Client | None = None
+        self._client: NatsClient | None = None
         self._closed = asyncio.Event()
         self._subscriptions: list[Subscription] = []
         self._inboxes: dict[str, Inbox] = {}
         self._tokens = itertools.count()
-        nuid = NUID().next().decode()
-        self._inbox_root = f"{subjects.INBOX_PREFIX}{settings.role}.{nuid}."
+        self._inbox_root = f"{subjects.INBOX_PREFIX}{settings.role}.{unique_token()}."
         self._last_error: Exception | None = None
         self._servers = settings.url.split(",")
         self.dropped = 0
@@ -216,7 +147,7 @@ class Bus:
                 client.post_with(headers, subject, payload, reply)
             else:
                 client.post(subject, payload, reply)
-        except (nats.errors.Error, OSError) as error:
+        except (NatsError, OSError) as error:
             raise BusUnavailable(f"the message could not be sent: {error}") from None
 
     def open_inbox(self, handler: Handler) -> Inbox:
@@ -245,8 +176,8 @@ class Bus:
         """Wait until everything posted so far has reached the broker, or is lost."""
         if self._client is not None and self.connected:
             try:
-                await _settle(self._client)
-            except (OSError, nats.errors.Error) as error:
+                await self._client.settle()
+            except (OSError, NatsError) as error:
                 log.debug("bus.unflushed", error=str(error))
 
     def forget(self, subscription: Subscription) -> None:
@@ -289,8 +220,8 @@ class Bus:
             return
         try:
             async with asyncio.timeout(1):
-                await _settle(client)
-        except (TimeoutError, OSError, nats.errors.Error) as error:
+                await client.settle()
+        except (TimeoutError, OSError, NatsError) as error:
             log.debug("bus.unflushed", error=str(error))
         await client.close()
 
@@ -313,12 +244,12 @@ class Bus:
             pause = min(pause * 2, longest_pause)
 
     async def _dial(self) -> bool:
-        client = _Client()
+        client = NatsClient()
         try:
             async with asyncio.timeout(DIAL_WITHIN):
                 await client.connect(**self._options())
                 await self._restore(client)
-        except (OSError, TimeoutError, nats.errors.Error) as error:
+        except (OSError, TimeoutError, NatsError) as error:
             await client.close()
             if _UNAUTHORISED.search(str(error)):
                 raise PermissionDenied(self._rejection()) from None
@@ -326,14 +257,14 @@ class Bus:
             return False
         return self.connected
 
-    async def _restore(self, client: _Client) -> None:
+    async def _restore(self, client: NatsClient) -> None:
         """Subscribe to everything; what is added meanwhile sees the client and opens itself."""
         self._client = client
         restored = tuple(self._subscriptions)
         await client.listen(self._inbox_root + "*", "", self._on_reply)
         for subscription in restored:
             await subscription.open_on(client)
-        await _settle(client)
+        await client.settle()
 
     def _rejection(self) -> str:
         creds = self._settings.creds
@@ -375,7 +306,7 @@ class Bus:
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
         denied = _DENIED.search(str(error))
-        if not isinstance(error, nats.errors.Error | OSError | TimeoutError):
+        if not isinstance(error, NatsError | OSError | TimeoutError):
             log.error("bus.handler_failed", exc_info=error)
         elif denied is None:
             log.debug("bus.error", error=str(error), kind=type(error).__name__)
@@ -397,35 +328,10 @@ class Bus:
 
     def _on_lost(self) -> None:
         if self._client is not None:
-            self._servers = [*self._settings.url.split(","), *_discovered(self._client)]
+            self._servers = [*self._settings.url.split(","), *self._client.discovered]
         log.warning("bus.lost", url=self._settings.url)
         for inbox in tuple(self._inboxes.values()):
             inbox.handler(Delivery(inbox.subject, status=Status.DISCONNECTED))
-
-
-def _is_subject(text: str) -> bool:
-    """Tell whether a subject can be sent: a line break in it would begin another command."""
-    return bool(text) and text.isprintable() and " " not in text
-
-
-def _at_once(sending: Coroutine[Any, Any, object]) -> None:
-    """Run what only appends to the client's buffer, without a task that would cost it a turn."""
-    try:
-        sending.send(None)
-    except StopIteration:
-        return
-    sending.close()
-    raise BusUnavailable("the broker does not take messages fast enough; retry")
-
-
-async def _settle(client: Client) -> None:
-    """Wait until the broker has taken everything; one flush writes its PING ahead of the rest."""
-    await client.flush()
-    await client.flush()
-
-
-def _discovered(client: Client) -> list[str]:
-    return [server.geturl() for server in client.discovered_servers]
 
 
 @asynccontextmanager

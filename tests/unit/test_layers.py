@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "gateway": {"gateway", "mesh", "schemas"},
     "cli": {"cli", "gateway", "workers", "mesh", "schemas"},
 }
-SOLE_IMPORTERS = {"nats": "mesh/bus.py", "llama_cpp": "workers/llama/library.py"}
+SOLE_IMPORTERS = {"nats": "mesh/nats_client.py", "llama_cpp": "workers/llama/library.py"}
 
 
 def sources(folder: str) -> list[Path]:
