@@ -95,7 +95,8 @@ def test_a_paused_answer_is_the_same_token_by_token(
     alone = run(new_loop(decoder), work)
     loop = new_loop(decoder)
     done = interrupted(loop, [work], after, whole(2, "a" * 60), whole(3, "b" * 60))
-    assert [o.attempt for o in done.outputs if o.reason] == [2, 3, 1]
+    first, second, last = [o.attempt for o in done.outputs if o.reason]
+    assert ({first, second}, last) == ({2, 3}, 1)
     for index in range(changes.get("n", 1)):
         assert done.ids(1, index) == alone.ids(1, index)
         assert done.text(1, index) == alone.text(1, index)

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.test_llama_scheduler import sequence
 from workers.llama.chunking import ChunkSize
 from workers.llama.courtesy import SHARE, WORTHWHILE, Courtesy
+from workers.llama.hold import LONGEST
 from workers.llama.load import Load, load_of
 from workers.llama.scheduler import schedule
 from workers.llama.sequence import Sequence, Work
@@ -60,7 +61,12 @@ class Machine:
 
 
 def stream(**changes: Any) -> Sequence:
-    return sequence(5, tokens=list(range(6)), num_computed=5, **changes)
+    """Return a sequence whose tokens somebody sees arrive."""
+    return sequence(5, tokens=list(range(6)), num_computed=5, **{"is_watched": True} | changes)
+
+
+def whole() -> Sequence:
+    return stream(is_watched=False)
 
 
 def prompt(**changes: Any) -> Sequence:
@@ -71,6 +77,25 @@ def test_without_background_work_nothing_changes() -> None:
     """All that runs takes part, in a step as large as ever."""
     machine, running = Machine(), [stream(), prompt()]
     assert machine.kind.select(running, 0.0) == (running, machine.chunk.tokens(1))
+
+
+def test_whole_answers_wait_while_prompts_are_read() -> None:
+    """Nobody sees them pause, and together they are computed sooner; a second is the most."""
+    machine = Machine()
+    running, took_part = [whole(), prompt(), prompt()], []
+    while machine.now < 2 * LONGEST + 1:
+        took_part.append(any(not work.sequence.is_prefilling for work in machine.step(running)))
+    assert took_part.count(True) == 2
+    machine.now = 0.0
+    assert machine.kind.select([whole(), whole()], 0.0)[1] >= 2
+    assert running[0] not in machine.kind.select(running, 0.0)[0]
+
+
+def test_where_somebody_watches_all_go_on() -> None:
+    """A stream gets its token in every step, and whole answers beside it cost little more."""
+    running = [whole(), stream(), prompt()]
+    plan = Machine().step(running)
+    assert [work.sequence for work in plan] == running
 
 
 def test_nothing_runs_beside_an_interactive_prompt() -> None:

@@ -168,7 +168,7 @@ def test_an_answer_ends_with_the_end_token(decoder: FakeDecoder) -> None:
 def test_a_long_prompt_does_not_stall_a_running_stream(decoder: FakeDecoder) -> None:
     """While a prompt is computed in chunks, the stream gets a token in every step."""
     loop = make_loop(decoder)
-    loop.handle(submit(1))
+    loop.handle(submit(1, stream=True))
     loop.step()
     loop.handle(submit(2, "x" * 40))
     steps = [loop.step() for _ in range(3)]

@@ -8,6 +8,7 @@ who arrives in the middle of one hardly waits for its end.
 from collections.abc import Sequence as Items
 
 from workers.llama.chunking import ChunkSize, StepCost
+from workers.llama.hold import Hold
 from workers.llama.load import Load
 from workers.llama.rates import DECAY
 from workers.llama.sequence import Sequence
@@ -49,6 +50,7 @@ class Courtesy:
     def __init__(self, chunk: ChunkSize) -> None:
         """``chunk``: knows what prompts cost."""
         self._chunk = chunk
+        self._hold = Hold()
         self._undisturbed = StepCost()
         """Of steps of interactive streams alone: others' would make it forget those."""
         self._row = RowCost()
@@ -66,18 +68,24 @@ class Courtesy:
         """Return the sequences of the next step, interactive ones first, and its size in tokens."""
         background = [sequence for sequence in running if sequence.is_background]
         if not background:
-            return running, self._size(running)
+            return self._with_prompts(running, now)
         interactive = [sequence for sequence in running if not sequence.is_background]
         streams = _streams(interactive)
         if len(streams) < len(interactive):
-            return interactive, self._size(interactive)
+            return self._with_prompts(interactive, now)
         if interactive:
             return self._beside(interactive, background)
         return self._alone(background, now)
 
-    def _size(self, sequences: Items[Sequence]) -> int:
-        streams = len(_streams(sequences))
-        return self._chunk.tokens(streams, len(sequences) - streams)
+    def _with_prompts(self, sequences: list[Sequence], now: float) -> tuple[list[Sequence], int]:
+        streams = _streams(sequences)
+        prompts = len(sequences) - len(streams)
+        if not prompts:
+            self._hold.release()
+        elif streams and self._hold.keeps(streams, now):
+            waiting = [sequence for sequence in sequences if sequence.is_prefilling]
+            return waiting, self._chunk.tokens(0, prompts)
+        return sequences, self._chunk.tokens(len(streams), prompts)
 
     def note_single(self, seconds: float) -> None:
         """Learn from a step of one row, whoever's it was."""

@@ -81,6 +81,7 @@ class Intake:
             attempt=submit.attempt,
             index=index,
             is_background=request.urgency is Urgency.BACKGROUND,
+            is_watched=request.stream,
             domain=domain_of(request.tenant, submit.attempt, cache_prompt=request.cache_prompt),
             tokens=tokens,
             num_prompt=len(prompt.tokens),

@@ -83,6 +83,8 @@ class Sequence:
     """Which choice of the attempt."""
     is_background: bool = False
     """Whether it gives way to interactive attempts."""
+    is_watched: bool = False
+    """Whether somebody sees its tokens arrive, and so every pause between them."""
     domain: Hashable
     """With whom it may share what is computed."""
     tokens: list[int]
