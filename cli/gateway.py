@@ -28,7 +28,6 @@ from gateway.bus_requests import BUS_REQUESTS
 from gateway.chats.store import chats_at
 from gateway.gossip import Gossip
 from gateway.headers import limit_policy
-from gateway.housekeeping import look_less_often
 from gateway.keyring import Keyring
 from gateway.prices import Prices
 from gateway.problems import Forbidden
@@ -41,6 +40,7 @@ from mesh.background import background
 from mesh.bus import BusSettings, connect
 from mesh.errors import InvalidRequest
 from mesh.fleet import Fleet
+from mesh.housekeeping import look_less_often
 from mesh.placement import Limits
 from mesh.router import Router, RouterSettings
 from mesh.service import InferService

@@ -12,6 +12,7 @@ from cli.readiness import Announcer
 from mesh.background import background
 from mesh.bus import BusSettings, connect
 from mesh.errors import MeshError
+from mesh.housekeeping import look_less_often
 from mesh.settings import pair
 from schemas.fleet import ModelState, ModelStatus, Tier
 from workers.agent import Agent
@@ -49,6 +50,7 @@ async def serve_engines(
         agent = Agent(connection, engines, settings)
         async with background(agent.run):
             await _load(engines, announcer)
+            look_less_often()
             announcer.ready(_describe(engines), settings.name)
             await first_of(stop.asked.wait, agent.drain_asked.wait)
             announcer.stopping()

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 
+from mesh.housekeeping import look_less_often
 from workers.llama.boot import CannotServe, boot
 from workers.llama.messages import Cancel, Loading, Open, Refused, Submit
 from workers.llama.pipe import Pipe
@@ -44,6 +45,7 @@ def run(pipe: Pipe) -> None:
     except CannotServe as error:
         pipe.send(Refused(detail=str(error)))
         return
+    look_less_often()
     pipe.send(opened)
     serve(loop, pipe)
 

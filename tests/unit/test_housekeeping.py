@@ -3,7 +3,7 @@
 import gc
 import weakref
 
-from gateway.housekeeping import THRESHOLDS, look_less_often
+from mesh.housekeeping import THRESHOLDS, look_less_often
 
 
 class Knot:
