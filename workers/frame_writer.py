@@ -15,10 +15,8 @@ from mesh.seats import UNCOUNTED, Room
 from schemas.frames import Accepted, Beat, Delta, Done, Failed, Frame, encode_frame
 from workers.engine import Finish, Piece
 
-STREAM_WINDOW = 0.02
-"""Seconds for which the tokens of a stream are gathered."""
 WHOLE_WINDOW = 0.5
-"""The same where nobody watches the tokens arrive."""
+"""Seconds for which tokens are gathered where nobody watches them arrive."""
 
 
 class FrameWriter:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 from schemas.fleet import Tier
-from workers.frame_writer import STREAM_WINDOW
+
+STREAM_WINDOW = 0.02
+"""Seconds for which the tokens of a stream are gathered."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,19 +107,16 @@ async def test_hanging_up_in_decode_frees_the_slot(tmp_path: Path) -> None:
 async def test_hanging_up_in_the_queue_leaves_the_line(tmp_path: Path) -> None:
     """A client that leaves while it waits is gone from the line, and never computed for."""
     script = ScriptedSettings(slots=1, ttft_ms=60_000)
-    async with (
-        running_mesh(tmp_path, script=script) as mesh,
-        asking(mesh, chat()) as first,
-        asking(mesh, chat()) as second,
-    ):
-        await until(lambda: mesh.agent.running == 1 and mesh.router.waiting("scripted") == 1)
-        waiting = first if first.done() else second
+    async with running_mesh(tmp_path, script=script) as mesh, asking(mesh, chat()):
+        await until(lambda: mesh.agent.running == 1)
+        async with asking(mesh, chat()) as waiting:
+            await until(lambda: mesh.router.waiting("scripted") == 1)
 
-        left_at = await hang_up(waiting)
-        await until(lambda: mesh.router.waiting("scripted") == 0)
+            left_at = await hang_up(waiting)
+            await until(lambda: mesh.router.waiting("scripted") == 0)
 
-        assert time.monotonic() - left_at < FREED_WITHIN
-        assert mesh.agent.running == 1
+            assert time.monotonic() - left_at < FREED_WITHIN
+            assert mesh.agent.running == 1
 
 
 async def test_a_silent_stream_is_kept_alive(tmp_path: Path) -> None:

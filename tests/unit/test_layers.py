@@ -1,10 +1,14 @@
 """The import directions of the design, read from the source."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import mesh
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_IMPORT = {
@@ -55,3 +59,19 @@ def test_a_library_behind_a_seam_has_one_importer(library: str) -> None:
         if library in imported(source)
     ]
     assert importers == [SOLE_IMPORTERS[library]]
+
+
+def test_an_engine_process_does_without_the_bus() -> None:
+    """A model loads in a process that has no use for a NATS client, and imports none."""
+    code = "import sys, workers.llama.main; print(*sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"mesh.bus", "nats", "aiohttp"} & set(told.stdout.split())
+
+
+def test_what_people_import_is_there() -> None:
+    """Every public name is found, and a wrong one is told."""
+    assert {name for name in mesh.__all__ if not hasattr(mesh, name)} == set()
+    assert not hasattr(mesh, "Mehs")
+    assert set(mesh.__all__) <= set(dir(mesh))

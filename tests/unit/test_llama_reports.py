@@ -7,9 +7,9 @@ from schemas.failures import FailureCode
 from schemas.inference import Usage
 from tests.support.fleets import FakeClock
 from tests.support.requests import chat
-from workers.frame_writer import STREAM_WINDOW
 from workers.llama.messages import Cancel, Output, Step, Submit
 from workers.llama.reports import PATIENCE, Reports
+from workers.settings import STREAM_WINDOW
 
 TOKEN = Output(1, text="a", ids=(7,))
 END = Output(1, reason="stop", usage=Usage(prompt_tokens=1, completion_tokens=1))

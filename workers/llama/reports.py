@@ -8,8 +8,8 @@ which tokens are gathered anyway, what nobody waits for goes out together.
 from collections.abc import Callable
 
 from mesh.clock import Clock, monotonic
-from workers.frame_writer import STREAM_WINDOW
 from workers.llama.messages import Cancel, Output, Step, Submit
+from workers.settings import STREAM_WINDOW
 
 PATIENCE = 0.1
 """Seconds between reports while nobody watches tokens arrive."""
