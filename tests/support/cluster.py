@@ -7,12 +7,13 @@ import random
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from mesh.accounts import Role
 from mesh.broker import BrokerSettings, Keys, Place, open_keys, render
 from mesh.broker.binary import find_server
+from mesh.broker.tether import tethered
 from tests.support.links import Link
 
 SIZE = 3
@@ -90,13 +91,15 @@ class Cluster:
         log = (self._folder / f"{number}.log").open("ab")
         with log:
             self.servers[number] = await asyncio.create_subprocess_exec(
-                find_server(), "-c", config, stdout=log, stderr=log
+                *tethered([str(find_server()), "-c", str(config)]), stdout=log, stderr=log
             )
 
     async def kill(self, number: int) -> None:
-        """Kill one server with SIGKILL."""
-        self.servers[number].kill()
-        await self.servers.pop(number).wait()
+        """Kill one server with SIGKILL, unless it has ended by itself."""
+        server = self.servers.pop(number)
+        with suppress(ProcessLookupError):
+            server.kill()
+        await server.wait()
 
     async def restart(self, number: int) -> None:
         """Stop one server in good order, and start it again."""
