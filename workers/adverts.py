@@ -16,6 +16,11 @@ from workers.engine import Engine
 from workers.settings import AgentSettings
 
 COALESCE_ADVERTS = 0.02
+"""Seconds for which changes are gathered."""
+APART = 0.1
+"""Seconds between two adverts of one change each. Every router hears every advert, and whose request
+it is that comes or goes learns of it sooner, from the frames; so a worker of short requests need
+not tell everybody about each of them."""
 
 
 class Adverts:
@@ -30,6 +35,7 @@ class Adverts:
         self._sequence = 0
         self._memory_free = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
         self._departed = False
 
     async def run(self) -> None:
@@ -42,13 +48,16 @@ class Adverts:
     def changed(self) -> None:
         """Send one soon; changes that come together share it."""
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(COALESCE_ADVERTS, self.send)
+            loop = asyncio.get_running_loop()
+            due = max(loop.time() + COALESCE_ADVERTS, self._sent_at + APART)
+            self._timer = loop.call_at(due, self.send)
 
     def send(self) -> None:
         """Send one now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._sent_at = asyncio.get_running_loop().time()
         if not self._departed:
             self._post(tuple(map(self._admission.status, self._engines)))
 
