@@ -18,9 +18,8 @@ from workers.settings import AgentSettings
 COALESCE_ADVERTS = 0.02
 """Seconds for which changes are gathered."""
 APART = 0.1
-"""Seconds between two adverts of changes. Every router hears every advert, and whose request
-comes or goes learns of it sooner, from frames; so a worker of short requests need not tell
-everybody about each of them."""
+"""Seconds between two adverts of changes. Every router hears every advert, and the one it concerns
+learns of it sooner, from the frames of its request: short requests need not be told to all."""
 
 
 class Adverts:
