@@ -77,7 +77,8 @@ class Agent:
             self._attempts = attempts
             await self._bus.subscribe(work, self._on_work)
             roll_call = subjects.roll_call(self._settings.tier)
-            await self._bus.subscribe(roll_call, lambda _: self._adverts.changed())
+            # A router has just come up, and takes whoever does not answer for absent.
+            await self._bus.subscribe(roll_call, lambda _: self._adverts.send())
             for engine in self._engines.values():
                 tasks.start_soon(engine.run, self._adverts.changed)
             tasks.start_soon(self._adverts.run)

@@ -78,7 +78,10 @@ async def mesh_with_cloud(home: Path, *flags: str) -> AsyncIterator[tuple[Http, 
             *flags,
         )
         async with running_up(home, *words) as up, aiohttp.ClientSession() as session:
-            yield Http(session, up), upstream
+            http = Http(session, up)
+            # This waits for the edge's worker, of which a gateway that came up last has not heard.
+            assert (await http.route(chat(max_tokens=1), EDGE))[0] == 200
+            yield http, upstream
 
 
 async def test_the_cloud_answers_when_the_edge_cannot(tmp_path: Path) -> None:

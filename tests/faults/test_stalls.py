@@ -4,11 +4,11 @@ import time
 from asyncio import ensure_future, sleep
 from pathlib import Path
 
-from tests.support.mesh import broker_in, router_of, scripted_worker
+from tests.support.mesh import agent_of, broker_in, router_of, scripted_worker
 from tests.support.requests import chat, complete, numbers, stream_text
 from tests.support.wait import until
 from workers.leases import LEASE_LASTS
-from workers.scripted import ScriptedSettings
+from workers.scripted import ScriptedEngine, ScriptedSettings
 
 
 def stand_still(seconds: float) -> None:
@@ -48,13 +48,16 @@ async def test_a_short_standstill_makes_no_worker_suspect(tmp_path: Path) -> Non
 
 
 async def test_namesakes_do_not_answer_together(tmp_path: Path) -> None:
-    """A dispatch is computed once, by the worker that is meant, whoever else has its name."""
-    quick, slow = (ScriptedSettings(tps=tps, tokens=50) for tps in (200, 190))
+    """A dispatch is computed once, by the worker that is meant, whoever else has its name.
+
+    The other one's next advert would take it for lost, and begin anew; it comes later than that.
+    """
+    quick, slow = (ScriptedEngine(ScriptedSettings(tps=tps, tokens=50)) for tps in (200, 190))
     most = 0
     async with (
         broker_in(tmp_path) as broker,
-        scripted_worker(broker, "twin", settings=quick) as one,
-        scripted_worker(broker, "twin", settings=slow) as other,
+        agent_of(broker, quick, name="twin", advert_interval=60.0) as one,
+        agent_of(broker, slow, name="twin", advert_interval=60.0) as other,
         router_of(broker, "scripted") as (router, _),
     ):
         answer = ensure_future(stream_text(router, chat(stream=True)))

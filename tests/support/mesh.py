@@ -8,7 +8,7 @@ from mesh.accounts import Role
 from mesh.background import background
 from mesh.broker import Broker, BrokerSettings, running_broker
 from mesh.bus import Bus, BusSettings, connect
-from mesh.fleet import Fleet
+from mesh.fleet import ADVERT_INTERVAL, Fleet
 from mesh.router import Router, RouterSettings
 from mesh.tracing import Tracer
 from schemas.fleet import Tier
@@ -41,12 +41,18 @@ async def bus_of(broker: Broker, role: Role) -> AsyncIterator[Bus]:
 
 @asynccontextmanager
 async def agent_of(
-    broker: Broker, *engines: Engine, name: str = "w1", tier: Tier = Tier.EDGE
+    broker: Broker,
+    *engines: Engine,
+    name: str = "w1",
+    tier: Tier = Tier.EDGE,
+    advert_interval: float = ADVERT_INTERVAL,
 ) -> AsyncIterator[Agent]:
     """Run an agent with its own connection."""
     role = Role.EDGE_WORKER if tier is Tier.EDGE else Role.CLOUD_WORKER
     async with bus_of(broker, role) as bus:
-        agent = Agent(bus, engines, AgentSettings(name=name, tier=tier))
+        agent = Agent(
+            bus, engines, AgentSettings(name=name, tier=tier, advert_interval=advert_interval)
+        )
         async with background(agent.run):
             yield agent
 
