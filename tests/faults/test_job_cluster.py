@@ -15,7 +15,7 @@ from mesh.jobs.settings import JobSettings
 from mesh.subjects import JobSide
 from tests.support.cluster import SIZE, Cluster, Side, cluster_in
 from tests.support.job_faults import LEASE, Checker
-from tests.support.jobs import SMALL, jobs_of, order, runner_of
+from tests.support.jobs import SMALL, jobs_of, runner_of
 from tests.support.leaders import ELECTION, GLANCE, is_back, is_whole, leader_of, stored
 from tests.support.mesh import scripted_worker
 from tests.support.wait import until_async
@@ -190,20 +190,3 @@ async def test_brokers_restarted_one_by_one_under_load_lose_nothing(tmp_path: Pa
         counts = await trial.checker.verdict(60)
         assert counts["refused"] == 0
         assert counts["accepted"] == counts["succeeded"] >= 15
-
-
-@pytest.mark.timeout(300)  # it fails by time-outs of its own
-async def test_a_job_waits_for_an_election_and_not_for_a_lost_answer(tmp_path: Path) -> None:
-    """Whichever server dies, the next job is pulled as soon as its consumer has a leader again.
-
-    What is asked of a consumer without one is never answered. The broker gets two minutes for
-    answers here, and each job half of that.
-    """
-    patient = replace(COPIED, answer_within=120.0)
-    async with trial_in(tmp_path, settings=patient) as trial:
-        await (await trial.checker.jobs.submit(order())).result(timeout=60)
-        for number in range(SIZE):
-            await trial.cluster.kill(number)
-            await (await trial.checker.jobs.submit(order())).result(timeout=60)
-            await trial.cluster.start(number)
-            await until_async(partial(is_back, trial.cluster, number), within=ELECTION)
