@@ -3,7 +3,7 @@
 Whoever adds a route below ``/v1`` adds an entry to ``OPERATIONS``; a test compares the two.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -13,11 +13,13 @@ from gateway.files.endpoint import LARGEST_LIMIT as MOST_FILES
 from gateway.operation import (
     LOOKED_UP,
     MESSAGED,
+    ORDER,
     SETTLED,
     STORED,
     SUBMITTED,
     Operation,
     Query,
+    paged,
 )
 from gateway.responses.pages import LARGEST_LIMIT as MOST_ITEMS
 from schemas.anthropic import errors as anthropic
@@ -33,18 +35,6 @@ from schemas.openai.rerank import Ranking, RerankRequest
 from schemas.openai.response_events import ResponseEvent
 from schemas.openai.response_object import InputTokens, ItemList, Response, ResponseDeleted
 from schemas.openai.responses import ResponsesRequest
-
-ORDER: Final = Query(name="order", kind=Literal["asc", "desc"], about="Oldest or newest first.")
-
-
-def _page(one: str, several: str, most: int) -> tuple[Query, Query]:
-    """Return the parameters that choose a page of a list."""
-    limit = Annotated[int, Meta(ge=1, le=most)]
-    return (
-        Query(name="limit", kind=limit, about=f"{several} at most."),
-        Query(name="after", kind=str, about=f"The id of the {one} before the first."),
-    )
-
 
 OPERATIONS: Final = (
     Operation(
@@ -121,7 +111,7 @@ OPERATIONS: Final = (
         summary="List what a response was given",
         answer=ItemList,
         failures=STORED,
-        query=(ORDER, *_page("item", "Items", MOST_ITEMS)),
+        query=(ORDER, *paged("item", "Items", MOST_ITEMS)),
     ),
     Operation(
         method="post",
@@ -193,7 +183,7 @@ OPERATIONS: Final = (
         failures=STORED,
         query=(
             ORDER,
-            *_page("file", "Files", MOST_FILES),
+            *paged("file", "Files", MOST_FILES),
             Query(name="purpose", kind=str, about="Only files with this purpose."),
         ),
     ),
@@ -241,7 +231,7 @@ OPERATIONS: Final = (
         summary="List batches, the newest first",
         answer=BatchList,
         failures=STORED,
-        query=_page("batch", "Batches", MOST_BATCHES),
+        query=paged("batch", "Batches", MOST_BATCHES),
     ),
     Operation(
         method="get",

@@ -1,7 +1,9 @@
 """An operation of the HTTP API, as far as it is described: its bodies, and how it can fail."""
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta
 
 from schemas.openai.errors import ErrorEnvelope
 
@@ -26,6 +28,18 @@ class Query:
     name: str
     kind: Any
     about: str
+
+
+ORDER: Final = Query(name="order", kind=Literal["asc", "desc"], about="Oldest or newest first.")
+
+
+def paged(one: str, several: str, most: int) -> tuple[Query, Query]:
+    """Return the parameters that choose a page of a list."""
+    limit = Annotated[int, Meta(ge=1, le=most)]
+    return (
+        Query(name="limit", kind=limit, about=f"{several} at most."),
+        Query(name="after", kind=str, about=f"The id of the {one} before the first."),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

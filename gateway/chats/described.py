@@ -1,11 +1,9 @@
 """What is kept of chat completions, as operations of the HTTP API."""
 
-from typing import Annotated, Final, Literal
-
-from msgspec import Meta
+from typing import Final
 
 from gateway.chats.archive import LARGEST_LIMIT
-from gateway.operation import STORED, SUBMITTED, Operation, Query
+from gateway.operation import ORDER, STORED, SUBMITTED, Operation, Query, paged
 from schemas.openai.metadata import Metadata
 from schemas.openai.stored_chats import (
     CompletionChange,
@@ -14,9 +12,6 @@ from schemas.openai.stored_chats import (
     MessageList,
     StoredCompletion,
 )
-
-ORDER: Final = Query(name="order", kind=Literal["asc", "desc"], about="Oldest or newest first.")
-_AtMost = Annotated[int, Meta(ge=1, le=LARGEST_LIMIT)]
 
 CHATS: Final = (
     Operation(
@@ -28,8 +23,7 @@ CHATS: Final = (
         failures=STORED,
         query=(
             ORDER,
-            Query(name="limit", kind=_AtMost, about="Chat completions at most."),
-            Query(name="after", kind=str, about="The id of the one before the first."),
+            *paged("chat completion", "Chat completions", LARGEST_LIMIT),
             Query(name="model", kind=str, about="Only those of a model."),
             Query(name="metadata", kind=Metadata, about="Only those with these metadata."),
         ),
@@ -68,10 +62,6 @@ CHATS: Final = (
         summary="List the messages that a stored chat completion was given",
         answer=MessageList,
         failures=STORED,
-        query=(
-            ORDER,
-            Query(name="limit", kind=_AtMost, about="Messages at most."),
-            Query(name="after", kind=str, about="The id of the message before the first."),
-        ),
+        query=(ORDER, *paged("message", "Messages", LARGEST_LIMIT)),
     ),
 )
