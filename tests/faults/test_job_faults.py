@@ -234,14 +234,18 @@ async def test_a_runner_killed_while_it_accepts_makes_no_second_job(tmp_path: Pa
         await stack.enter_async_context(runner_of(broker, JobSide.ANY, QUICK, "scripted"))
         checker = Checker(jobs)
         await checker.listen(jobs._bus)
+
+        async def submit(number: int) -> None:
+            await checker.submit(number)
+            if len(checker.accepted) == 20:
+                first.process.kill()
+
         async with asyncio.TaskGroup() as tasks:
             for number in range(200):
-                tasks.create_task(checker.submit(number))
-            await until(lambda: len(checker.accepted) >= 20)
-            assert len(checker.accepted) < 200
-            first.process.kill()
+                tasks.create_task(submit(number))
         for number in range(200):
             await checker.submit(number)
+        assert await first.process.wait() == -signal.SIGKILL
         counts = await checker.verdict(30)
         assert counts["accepted"] == counts["succeeded"] == 200
 
