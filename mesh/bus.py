@@ -216,7 +216,10 @@ class Bus:
     async def close(self) -> None:
         """Send what is queued and leave."""
         client, self._client = self._client, None
-        if client is None or client.is_closed:
+        if client is None:
+            return
+        if client.is_closed:
+            client.abandon()  # its own way to the end may be cut off with the reading task
             return
         try:
             async with asyncio.timeout(1):
@@ -255,6 +258,9 @@ class Bus:
                 raise PermissionDenied(self._rejection()) from None
             self._last_error = error
             return False
+        except BaseException:
+            client.abandon()
+            raise
         return self.connected
 
     async def _restore(self, client: NatsClient) -> None:

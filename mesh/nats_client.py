@@ -73,6 +73,11 @@ class NatsClient(Client):
         await self.flush()
         await self.flush()
 
+    def abandon(self) -> None:
+        """Close the connection without a word to the broker, however far it came."""
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call]
+
     @property
     def discovered(self) -> list[str]:
         """URLs of servers of which the broker has told."""

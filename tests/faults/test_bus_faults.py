@@ -93,6 +93,29 @@ async def test_a_connection_lost_while_it_is_restored_is_made_again(
             assert bus.connected
 
 
+async def test_whoever_stops_dialling_hangs_up() -> None:
+    """A connection that the broker has not confirmed yet does not outlive the wish for it."""
+    greeted, over = asyncio.Event(), asyncio.Event()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"max_payload": 1024}\r\n')
+        await reader.readuntil(b"PING")
+        greeted.set()
+        await reader.read()
+        over.set()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        bus = Bus(BusSettings(url=f"nats://127.0.0.1:{port}", role=Role.CLIENT))
+        dialling = asyncio.create_task(bus.open())
+        await greeted.wait()
+        dialling.cancel()
+        async with asyncio.timeout(5):
+            await over.wait()
+        assert dialling.cancelled()
+
+
 async def test_a_broker_that_stood_still_is_found_again(tmp_path: Path) -> None:
     """Unanswered pings end a connection; another one is made as soon as the broker goes on."""
     async with broker_in(tmp_path) as broker:
