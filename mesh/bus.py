@@ -143,11 +143,8 @@ class Bus:
             self.dropped += 1
             raise BusUnavailable("the broker does not take messages fast enough; retry")
         try:
-            if headers:
-                client.post_with(headers, subject, payload, reply)
-            else:
-                client.post(subject, payload, reply)
-        except (NatsError, OSError) as error:
+            client.post(subject, payload, reply, headers)
+        except (NatsError, OSError, ValueError) as error:
             raise BusUnavailable(f"the message could not be sent: {error}") from None
 
     def open_inbox(self, handler: Handler) -> Inbox:

@@ -58,21 +58,27 @@ async def _exchange(
     headers: Headers | None,
 ) -> list[Delivery]:
     replies: list[Delivery] = []
-    complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    complete: asyncio.Future[bool] = loop.create_future()
 
     def take(delivery: Delivery) -> None:
         if not complete.done():
             replies.append(delivery)
             # A mishap carries no answer, and nothing comes after it.
             if not delivery.arrived or is_last(delivery):
-                complete.set_result(None)
+                complete.set_result(True)
+
+    def give_up() -> None:
+        if not complete.done():
+            complete.set_result(False)
 
     with bus.open_inbox(take) as inbox:
         inbox.ask(subject, payload, headers)
+        limit = loop.call_later(timeout, give_up)
         try:
-            async with asyncio.timeout(timeout):
-                await complete
-        except TimeoutError:
-            raise DeadlineExceeded(f"no answer on {subject} within {timeout:g} s") from None
+            if not await complete:
+                raise DeadlineExceeded(f"no answer on {subject} within {timeout:g} s")
+        finally:
+            limit.cancel()
     raise_for_status(replies[-1], subject)
     return replies

@@ -1,4 +1,4 @@
-"""Headers of messages, read when somebody asks for one.
+"""Headers of messages: written in one go, and read when somebody asks for one.
 
 Whatever crosses an account boundary gets a header from the broker that nobody here needs.
 """
@@ -37,6 +37,14 @@ class WireHeaders(Mapping[str, str]):
         if self._parsed is None:
             self._parsed = _parse(self._raw)
         return self._parsed
+
+
+def written(headers: Mapping[str, str]) -> bytes:
+    """Return headers as they go over the wire; raises ``ValueError`` for a line break in one."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
+        raise ValueError("a line break in a header would begin another one")
+    return b"%b\r\n%b\r\n" % (_VERSION, lines.encode())
 
 
 def _parse(raw: bytes) -> dict[str, str]:

@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError
 from nats.nuid import NUID
 
 from mesh.errors import BusUnavailable
-from mesh.headers import WireHeaders
+from mesh.headers import WireHeaders, written
 from mesh.inbox import Headers
 
 __all__ = ["NatsClient", "NatsError", "NatsSubscription", "unique_token"]
@@ -50,7 +50,7 @@ class NatsClient(Client):
         self._takers.pop(subscription._id, None)  # noqa: SLF001 - it has no other name
         await subscription.unsubscribe()
 
-    def post(self, subject: str, payload: bytes, reply: str) -> None:
+    def post(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
         """Put a message into what is sent next; needs a connection.
 
         What ``publish`` does, in one call instead of five. It must not wait, and never would: a
@@ -58,15 +58,16 @@ class NatsClient(Client):
         """
         if not _is_subject(subject) or (reply and not _is_subject(reply)):
             raise BadSubjectError
-        command = f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
+        if headers:
+            head = written(headers)
+            sizes = f"{len(head)} {len(head) + len(payload)}"
+            command = f"HPUB {subject} {reply} {sizes}\r\n".encode() + head + payload + b"\r\n"
+        else:
+            command = f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
         self._pending.append(command)
         self._pending_data_size += len(command)
         if self._flush_queue is not None and self._flush_queue.empty():
             _at_once(self._flush_pending())
-
-    def post_with(self, headers: Headers, subject: str, payload: bytes, reply: str) -> None:
-        """Do the same with headers."""
-        _at_once(self.publish(subject, payload, reply=reply, headers=dict(headers)))
 
     async def settle(self) -> None:
         """Wait until the broker has taken everything: one flush sends its PING before the rest."""

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import structlog
@@ -15,6 +15,7 @@ from mesh.jobs import states
 from mesh.jobs.clock import BrokerClock
 from mesh.jobs.door import CheckWebhook, Door, no_webhooks, side_of
 from mesh.jobs.fairness import Lane
+from mesh.jobs.fresh import Fresh
 from mesh.jobs.index import JobIndex, shelf
 from mesh.jobs.news import tell
 from mesh.jobs.room import Room
@@ -46,7 +47,7 @@ TRIES = 5
 class Storage:
     """Where everything about jobs lies, over one connection to the broker.
 
-    streams: the sides that this connection may submit to.
+    streams: the sides that this connection may submit to. fresh: what it has just written.
     """
 
     bus: Bus
@@ -55,6 +56,7 @@ class Storage:
     streams: dict[JobSide, WorkStream]
     clock: BrokerClock
     room: Room
+    fresh: Fresh = field(default_factory=Fresh)
 
 
 def new_id() -> str:
@@ -100,9 +102,9 @@ class Desk:
         same key or id, ``StoreFull`` if there is no room, ``StoreError`` if the broker answers and
         does not store, and ``InvalidRequest``.
         """
-        self._door.check(order)
+        size = self._door.check(order)
         try:
-            return await self._accept(order)
+            return await self._accept(order, size)
         except BusError as error:
             if error.code is not BusError.code or not self._storage.bus.connected:
                 raise
@@ -111,13 +113,15 @@ class Desk:
                 "stores on may be full"
             ) from None
 
-    async def _accept(self, order: Submit) -> JobRecord:
+    async def _accept(self, order: Submit, size: int) -> JobRecord:
         digest = _digest(order)
         job = order.id or new_id()
         if order.key:
             wanted = JobKey(id=job, digest=digest)
             job = (await self._storage.store.claim_key(order.tenant, order.key, wanted)).id
-        return await self._keep(self._record(order, job, digest))
+        record = self._record(order, job, digest)
+        with self._storage.fresh.writing(record, size) as written:
+            return await self._keep(record, written)
 
     async def get(self, query: JobQuery) -> JobRecord:
         """Return a job."""
@@ -187,13 +191,13 @@ class Desk:
             note=order.note,
         )
 
-    async def _keep(self, record: JobRecord) -> JobRecord:
+    async def _keep(self, record: JobRecord, written: Callable[[Kept], None]) -> JobRecord:
         """Write the message, then the record: a message without a record is thrown away."""
         storage = self._storage
         await self.publish(record)
         storage.index.enter(record)
         try:
-            await storage.store.create(record)
+            written(await storage.store.create(record))
         except Conflict:
             return await self._known(record)
         except StoreFull:

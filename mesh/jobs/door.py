@@ -50,8 +50,11 @@ class Door:
         self._settings, self._sides, self._room = settings, sides, room
         self._queued, self._check_webhook = queued, check_webhook
 
-    def check(self, order: Submit) -> None:
-        """Let a job in; raises ``InvalidRequest``, ``PayloadTooLarge`` or ``StoreFull``."""
+    def check(self, order: Submit) -> int:
+        """Let a job in and return its size in bytes.
+
+        Raises ``InvalidRequest``, ``PayloadTooLarge`` or ``StoreFull``.
+        """
         admission.check(order.request)
         self._check_names(order)
         _check_times(order)
@@ -60,7 +63,9 @@ class Door:
         side = side_of(order.request)
         if side not in self._sides:
             raise InvalidRequest("from here only edge-only jobs are taken", param="policy")
-        self._check_room(side, len(encode(order)))
+        size = len(encode(order))
+        self._check_room(side, size)
+        return size
 
     def _check_names(self, order: Submit) -> None:
         for field, name in (("tenant", order.tenant), ("request.model", order.request.model)):

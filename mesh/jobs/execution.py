@@ -133,6 +133,8 @@ class Execution:
     async def _read(self) -> Kept | None:
         """Return the record; one that is being written at this moment is waited for."""
         pointer, store = self.work.pointer, self._bench.storage.store
+        if fresh := await self._bench.storage.fresh.take(pointer):
+            return fresh
         for pause in (0.0, 0.005, 0.05):
             await anyio.sleep(pause)
             kept = await store.peek(pointer.tenant, pointer.id)

@@ -123,7 +123,8 @@ class WorkStream:
         Repeating it for the same attempt does no harm. Raises ``StoreFull`` and as ``ensure``.
         """
         target = subjects.job_work(self.side, lane.priority, lane.tenant, lane.model)
-        once = {"Nats-Msg-Id": f"{pointer.tenant}/{pointer.id}/{pointer.attempt}"}
+        job = f"{subjects.encode_token(pointer.tenant)}/{pointer.id}"
+        once = {"Nats-Msg-Id": f"{job}/{pointer.attempt}"}
         if due_ms:
             waiting = subjects.job_later(self.side, pointer.tenant, pointer.id)
             await self._store(waiting, pointer, {**once, **_schedule(due_ms, target)})
@@ -139,8 +140,8 @@ class WorkStream:
     async def publish_notice(self, pointer: JobPointer, due_ms: int = 0) -> None:
         """Store that a job's webhook is to be told, now or later; as ``publish``."""
         target = subjects.job_notices(self.side, pointer.tenant)
-        number = f"{pointer.attempt}/{pointer.telling}"
-        once = {"Nats-Msg-Id": f"{subjects.NOTICE}:{pointer.tenant}/{pointer.id}/{number}"}
+        job = f"{subjects.encode_token(pointer.tenant)}/{pointer.id}"
+        once = {"Nats-Msg-Id": f"{subjects.NOTICE}:{job}/{pointer.attempt}/{pointer.telling}"}
         if due_ms:
             waiting = subjects.job_notice_later(self.side, pointer.tenant, pointer.id)
             await self._store(waiting, pointer, {**once, **_schedule(due_ms, target)})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mesh.headers import WireHeaders
+from mesh.headers import WireHeaders, written
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,17 @@ from mesh.headers import WireHeaders
 def test_headers_and_status_are_read(raw: bytes, expected: dict[str, str]) -> None:
     """A status is a header, too; what is no header is passed over."""
     assert dict(WireHeaders(raw)) == expected
+
+
+def test_what_is_written_is_read() -> None:
+    """Headers come out as they went in."""
+    headers = {"Nats-TTL": "1s", "Name": "ä: b"}
+    assert dict(WireHeaders(written(headers))) == headers
+
+
+@pytest.mark.parametrize("text", ["a\r\nB: c", "a\nB: c", "a\r"])
+def test_no_header_smuggles_another_one_in(text: str) -> None:
+    """A line break is refused, in a name as in a value."""
+    for headers in ({"A": text}, {text: "a"}):
+        with pytest.raises(ValueError, match="line break"):
+            written(headers)
