@@ -1,16 +1,18 @@
 """What is kept of ended attempts and used again, on a real llama.cpp."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from schemas.inference import ChatMessage, Sampling
-from tests.support.llama_loop import load, make_loop, order, run
+from tests.support.llama_loop import Run, load, make_loop, order, run
 from workers.llama.cache import Reuse
 from workers.llama.context import LlamaContext
 from workers.llama.kv_rows import KvRows
-from workers.llama.loop import Loop
-from workers.llama.messages import Cancel
+from workers.llama.loop import KEPT_AFTER, Loop
+from workers.llama.messages import Cancel, Submit
 
 SYSTEM = "you are one of many " * 10
 RANDOM = Sampling(temperature=1.2, seed=5)
@@ -24,6 +26,15 @@ def decoder(tiny_model: Path) -> LlamaContext:
 @pytest.fixture
 def loop(decoder: LlamaContext) -> Loop:
     return make_loop(decoder)
+
+
+def answered(loop: Loop, submit: Submit) -> Run:
+    """Compute an order until its end is told, and nothing beyond that."""
+    loop.handle(submit)
+    done = Run()
+    while loop.patience == 0:
+        done.step(loop)
+    return done
 
 
 def chat(*texts: str) -> tuple[ChatMessage, ...]:
@@ -48,6 +59,54 @@ def test_a_second_turn_computes_only_what_is_new(loop: Loop, sampling: Sampling)
     assert cold.usage(3).cached_tokens == 0
     assert warm.ids(2) == cold.ids(3)
     assert warm.steps < cold.steps
+
+
+def test_a_turn_that_comes_at_once_goes_on_where_the_last_one_ended(
+    loop: Loop, decoder: LlamaContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is moved, neither to be kept nor back; what is kept then is both turns in one."""
+    moved: list[str] = []
+
+    def tell(name: str, move: Callable[..., Any]) -> Callable[..., Any]:
+        def told(*arguments: Any) -> Any:
+            moved.append(name)
+            return move(*arguments)
+
+        return told
+
+    monkeypatch.setattr(decoder, "save", tell("save", decoder.save))
+    monkeypatch.setattr(decoder, "restore", tell("restore", decoder.restore))
+    first = answered(loop, order(1, messages=chat("hi")))
+    assert loop.patience == KEPT_AFTER
+    messages = chat("hi", first.text(1), "and now")
+    warm = answered(loop, order(2, messages=messages))
+    so_far = first.usage(1)
+    assert warm.usage(2).cached_tokens == so_far.prompt_tokens + so_far.completion_tokens - 1
+    assert moved == []
+    assert warm.ids(2) == run(make_loop(decoder), order(2, messages=messages)).ids(2)
+    moved.clear()
+    warm.finish(loop)
+    assert moved == ["save"]
+    assert loop.is_idle
+    loop.cache.make_room(loop.cache.bank.capacity)
+    assert sorted(loop.report().evicted) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"messages": chat("ho")}, {"messages": chat("hi"), "tenant": "b"}],
+    ids=["another text", "another tenant"],
+)
+def test_whoever_else_comes_at_once_finds_the_last_one_kept(
+    loop: Loop, other: dict[str, Any]
+) -> None:
+    """Only what goes on from all of an ended sequence takes its place."""
+    first = answered(loop, order(1, messages=chat("hi")))
+    assert loop.cache.bank.used == 0
+    run(loop, order(2, **other))
+    again = run(loop, order(3, messages=chat("hi", first.text(1), "and now")))
+    so_far = first.usage(1)
+    assert again.usage(3).cached_tokens == so_far.prompt_tokens + so_far.completion_tokens - 1
 
 
 def test_nothing_is_shared_between_tenants(loop: Loop) -> None:

@@ -36,6 +36,10 @@ class Admission:
         """Place what can be placed, in the order of who gives way to whom."""
         self.waiting.sort(key=self._place_in_line)
         for sequence in self.waiting[:]:
+            if self._cache.go_on(sequence):
+                self._run(sequence)
+                continue
+            self._cache.settle()
             yielding = self._yielding_to(sequence)
             is_guaranteed = not any(self._rank(sequence))
             if not is_guaranteed and not (self._cache.streams.num_free or yielding):
@@ -98,6 +102,10 @@ class Admission:
 
     def _place(self, sequence: Sequence) -> None:
         self._cache.place(sequence, self._cache.match(sequence, self.running))
+        self._run(sequence)
+
+    def _run(self, sequence: Sequence) -> None:
+        """Count a sequence that has got its place among those that run."""
         self.waiting.remove(sequence)
         self.running.append(sequence)
         if sequence.num_pending > 1:

@@ -84,6 +84,22 @@ class KvCache:
         limit = len(sequence.tokens) - 1
         return best_match(sequence.domain, sequence.tokens, limit, holders, whole=is_whole)
 
+    def go_on(self, sequence: Sequence) -> bool:
+        """Give a sequence the stream of one that has ended, and that is all its beginning.
+
+        So the next turn of a conversation that comes at once finds it where it was, and nothing is
+        moved. Returns false if there is no such stream, or something better is kept.
+        """
+        match = self.match(sequence, [ended for ended, _ in self._leaving])
+        for number, (ended, slot) in enumerate(self._leaving):
+            if ended is match.holder and match.length == ended.num_computed:
+                del self._leaving[number]
+                sequence.slot, sequence.num_computed = slot, match.length
+                sequence.heirs += ended.heirs
+                ended.heirs = []
+                return True
+        return False
+
     def place(self, sequence: Sequence, match: Match) -> None:
         """Give a sequence a stream, and what it has in common with its match."""
         kept = self._kept(match)

@@ -96,6 +96,11 @@ class Embedder:
         self._waits = Waits()
 
     @property
+    def patience(self) -> float | None:
+        """See ``Steps.patience``."""
+        return None if self.is_idle else 0.0
+
+    @property
     def is_idle(self) -> bool:
         """Whether there is nothing to compute and nothing to report."""
         return not self._jobs and not self._has_news

@@ -28,6 +28,8 @@ from workers.llama.speculation import Speculation
 from workers.llama.voice import Voice
 
 WARM_UP_TOKENS = 64
+KEPT_AFTER = 0.25
+"""Seconds for which an ended sequence stays where it is while there is nothing else to do."""
 
 
 class Loop:
@@ -70,7 +72,14 @@ class Loop:
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing to compute, to report or to keep."""
-        return not self._attempts and not self._has_news and self.cache.is_settled
+        return self.patience is None
+
+    @property
+    def patience(self) -> float | None:
+        """See ``Steps.patience``: what is to be kept can wait for the next turn to come."""
+        if self._attempts or self._has_news:
+            return 0.0
+        return None if self.cache.is_settled else KEPT_AFTER
 
     def handle(self, message: Submit | Cancel) -> None:
         """Take an order; its effect shows in the next step, which it causes in any case."""
@@ -83,10 +92,10 @@ class Loop:
 
     def step(self) -> Step:
         """Compute one step and report what became of every attempt."""
-        self.cache.settle()
         self._expire()
         if self._admission.waiting:
             self._admission.admit()
+        self.cache.settle()
         self.cache.compact(self._admission.running)
         running, tokens = self._courtesy.select(self._admission.running, self._clock())
         drafts = self._speculation.draft if self.can_draft else no_drafts

@@ -70,7 +70,7 @@ class LoadReport:
 
 def _first_order(pipe: Pipe) -> Open:
     while True:
-        for message in pipe.receive(wait=True):
+        for message in pipe.receive(None):
             if isinstance(message, Open):
                 return message
 
@@ -79,9 +79,9 @@ def serve(loop: Steps, pipe: Pipe) -> None:
     """Step while there is work, sleep on the pipe while there is none; ends with ``EOFError``."""
     reports = Reports(pipe.send)
     while True:
-        if loop.is_idle:
+        if loop.patience != 0:
             reports.flush()
-        for message in pipe.receive(wait=loop.is_idle):
+        for message in pipe.receive(loop.patience):
             if isinstance(message, Submit | Cancel):
                 reports.expect(message)
                 loop.handle(message)

@@ -18,10 +18,13 @@ class Pipe:
         self._poll = select.poll()
         self._poll.register(read_fd, select.POLLIN)
 
-    def receive(self, *, wait: bool) -> list[ToEngine]:
-        """Return all messages that have arrived; raises ``EOFError`` once the agent is gone."""
+    def receive(self, patience: float | None) -> list[ToEngine]:
+        """Return all messages that have arrived; raises ``EOFError`` once the agent is gone.
+
+        ``patience``: seconds to wait for the first, ``None``: as long as it takes.
+        """
         messages: list[ToEngine] = []
-        timeout = None if wait else 0
+        timeout = None if patience is None else 1000 * patience
         while self._poll.poll(timeout):
             data = os.read(self._read_fd, READ_BYTES)
             if not data:

@@ -10,7 +10,12 @@ class Steps(Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to compute and nothing to report."""
+        """Whether there is nothing to compute, to report or to keep."""
+        ...
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds until the next step is due if no order comes before; ``None``: none is."""
         ...
 
     def handle(self, message: Submit | Cancel) -> None:
