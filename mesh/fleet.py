@@ -4,6 +4,8 @@ Adverts arrive every second and at every change; between them the router keeps t
 slots right by itself, from what it dispatches and from the counts that frames carry.
 """
 
+import asyncio
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,8 @@ from schemas.wire import UNREADABLE, decoder
 ADVERT_INTERVAL = 1.0
 """Seconds between adverts of an unchanged worker."""
 STALE_AFTER = 3 * ADVERT_INTERVAL
+ANSWERED_WITHIN = 0.3
+"""Seconds after a roll call in which every worker that is up should have been heard."""
 REMEMBER = 300.0
 """Seconds for which a model that no worker serves any more still counts as known."""
 
@@ -50,6 +54,7 @@ class Fleet:
     def __init__(self, clock: Clock = monotonic) -> None:
         self._clock = clock
         self._started = clock()
+        self._called_at = -math.inf
         self._nodes: dict[tuple[Tier, str], Node] = {}
         self._groups: dict[tuple[Tier, str], Group] = {}
         self._nobody = Group()
@@ -70,6 +75,8 @@ class Fleet:
                 bus.post(subjects.roll_call(tier), b"{}")
         except BusUnavailable:
             return  # The adverts come by themselves, a second after the broker.
+        self._called_at = self._clock()
+        asyncio.get_running_loop().call_later(ANSWERED_WITHIN, self._tell_all)
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call ``listener(model)`` whenever room for a model may have appeared or vanished."""
@@ -79,6 +86,11 @@ class Fleet:
     def settled(self) -> bool:
         """Whether every live worker has had the time to be heard."""
         return self._clock() - self._started > 1.5 * ADVERT_INTERVAL
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether every worker has had the time to answer the roll call, if there was one."""
+        return self._clock() - self._called_at >= ANSWERED_WITHIN
 
     @property
     def is_empty(self) -> bool:
@@ -204,6 +216,10 @@ class Fleet:
         key = (node.key[0], name)
         if not self._groups[key].seats:
             del self._groups[key]
+
+    def _tell_all(self) -> None:
+        for model in {name for _, name in self._groups}:
+            self._tell(model)
 
     def _tell(self, model: str) -> None:
         for listener in self._listeners:

@@ -181,7 +181,9 @@ def _without_edge(demand: Demand, fleet: Fleet) -> Decision:
     free = _with_room(demand, fleet, Tier.CLOUD)
     if not free:
         fitting = _fitting(demand, fleet, Tier.CLOUD)
-        return Wait() if fitting else _nobody(demand, fleet)
+        return WAIT if fitting else _nobody(demand, fleet)
+    if not (fleet.is_counted or demand.edge_attempts):
+        return WAIT  # the edge may not have been heard yet
     reason = Fallback.EDGE_FAILED if demand.edge_attempts else Fallback.NO_MODEL
     return Overflow(best(demand, free)[1], reason)
 
@@ -192,7 +194,7 @@ def _nobody(demand: Demand, fleet: Fleet) -> Decision:
     seats = [seat for tier in demand.tiers for seat in fleet.seats(name, tier)]
     if not seats:
         if not fleet.settled or fleet.remembers(name, demand.tiers):
-            return Wait()
+            return WAIT
         if fleet.is_empty:
             return Reject(
                 NoCapacity("no worker is up; start one with `mesh worker`", retry_after=5.0)

@@ -8,6 +8,7 @@ from typing import Self
 import pytest
 
 from mesh import errors
+from mesh import fleet as fleet_module
 from mesh.accounts import Role
 from mesh.placement import Limits
 from mesh.router import Router, RouterSettings
@@ -148,6 +149,36 @@ async def test_model_of_the_cloud_alone_overflows_with_no_model(tmp_path: Path) 
         router_of(broker, "scripted", "big") as (router, _),
     ):
         completion = await complete(router, chat(model="big"))
+    assert (completion.tier, completion.fallback) == (Tier.CLOUD, "no_model")
+
+
+async def test_the_edge_has_time_to_answer_the_roll_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A router that has just come up does not pay for what an edge worker, heard next, can do."""
+    monkeypatch.setattr(fleet_module, "ANSWERED_WITHIN", 60.0)
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker, "cloud1", Tier.CLOUD, CLOUD) as cloud,
+        router_of(broker, "scripted") as (router, _),
+    ):
+        asking = asyncio.ensure_future(complete(router, chat(max_tokens=5)))
+        await until(lambda: router.waiting("scripted") == 1)
+        async with scripted_worker(broker):
+            completion = await asking
+        assert cloud.running == 0
+    assert (completion.tier, completion.text) == (Tier.EDGE, numbers(5))
+
+
+async def test_the_cloud_answers_when_nobody_has_answered_the_roll_call(tmp_path: Path) -> None:
+    """Whoever asked at once waits no longer than the call takes."""
+    async with (
+        broker_in(tmp_path) as broker,
+        scripted_worker(broker, "cloud1", Tier.CLOUD, CLOUD),
+        router_of(broker, "scripted") as (router, fleet),
+    ):
+        completion = await complete(router, chat())
+        assert fleet.is_counted
     assert (completion.tier, completion.fallback) == (Tier.CLOUD, "no_model")
 
 
