@@ -36,7 +36,8 @@ def standing_of(record: JobRecord, side: JobSide, fleet: Fleet, now_ms: int) -> 
         policy=policy,
         edge_idle=idle(fleet, model, Tier.EDGE),
         cloud_idle=idle(fleet, model, Tier.CLOUD),
-        edge_serves=fleet.has(model, (Tier.EDGE,)),
+        # A runner that has just come up has not heard of everybody.
+        edge_serves=fleet.has(model, (Tier.EDGE,)) or not fleet.is_counted,
         age=(now_ms - max(record.created_ms, record.due_ms)) / 1000,
         remaining=left,
     )
