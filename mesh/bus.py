@@ -8,13 +8,10 @@ and replies of all requests come in through one wildcard subscription.
 
 import asyncio
 import itertools
-import random
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import anyio
 import structlog
@@ -22,35 +19,23 @@ from anyio.abc import TaskStatus
 
 from mesh import subjects
 from mesh.background import background
-from mesh.credentials import login_options
-from mesh.errors import (
-    BusUnavailable,
-    PayloadTooLarge,
-    PermissionDenied,
-)
+from mesh.dialling import BusSettings, Dialler
+from mesh.errors import BusUnavailable, PayloadTooLarge, PermissionDenied
 from mesh.exchange import ask
 from mesh.inbox import Delivery, Handler, Headers, Inbox, Status
 from mesh.nats_client import NatsClient, NatsError, NatsSubscription, unique_token
 
+__all__ = ["Bus", "BusSettings", "Subscription", "connect"]
+
 log = structlog.get_logger("mesh.bus")
 
+LOOK_EVERY = 1.0
+"""Seconds between looks at whether the connection is up, told or not."""
 
-@dataclass(frozen=True, kw_only=True)
-class BusSettings:
-    """How to reach the broker.
-
-    url: one or more ``nats://host:port``, comma-separated. creds: an nkey seed file or a ``.creds``
-    file. role: names the private inbox and the connection. connect_timeout: seconds to keep trying
-    at start. ping_interval: seconds; two unanswered pings end a connection.
-    """
-
-    url: str = "nats://127.0.0.1:4222"
-    creds: Path | None = None
-    role: str = "client"
-    name: str = ""
-    connect_timeout: float = 10.0
-    ping_interval: float = 5.0
-    max_backlog: int = 64 * 1024 * 1024
+_DENIED = re.compile(
+    r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE
+)
+"""The broker tells it as text only."""
 
 
 class Subscription:
@@ -76,24 +61,6 @@ class Subscription:
             await client.unlisten(subscription)
 
 
-DIAL_WITHIN = 4.0
-"""Seconds for one try to connect and subscribe; the broker may go away again meanwhile."""
-
-LOOK_EVERY = 1.0
-"""Seconds between looks at whether the connection is up, told or not."""
-
-TRIES_IN_SILENCE = 3
-"""Failed tries after which a person would want to know why nothing happens."""
-
-_DENIED = re.compile(
-    r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.IGNORECASE
-)
-
-
-_UNAUTHORISED = re.compile(r"authorization violation|authentication", re.IGNORECASE)
-"""The broker tells denials as text only; these two patterns are the one place that reads it."""
-
-
 class Bus:
     """A connection to the broker that outlives reconnects. Made by ``connect``."""
 
@@ -105,8 +72,16 @@ class Bus:
         self._inboxes: dict[str, Inbox] = {}
         self._tokens = itertools.count()
         self._inbox_root = f"{subjects.INBOX_PREFIX}{settings.role}.{unique_token()}."
-        self._last_error: Exception | None = None
-        self._servers = settings.url.split(",")
+        self._dialler = Dialler(
+            settings,
+            self._restore,
+            {
+                "inbox_prefix": f"{self._inbox_root}rpc",
+                "error_cb": self._on_error,
+                "closed_cb": self._on_closed,
+                "disconnected_cb": self._on_disconnected,
+            },
+        )
         self.dropped = 0
         """Messages that could not be sent because there was no connection."""
 
@@ -190,10 +165,10 @@ class Bus:
         """Connect for the first time; raises ``BusUnavailable`` or ``PermissionDenied``."""
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
-                await self._dial_until_up(longest_pause=0.2)
+                await self._dialler.until_up(longest_pause=0.2)
         except TimeoutError:
             raise BusUnavailable(
-                f"no broker answers at {self._settings.url}{self._reason()}; start one with "
+                f"no broker answers at {self._settings.url}{self._dialler.reason}; start one with "
                 "`mesh up` or `mesh broker`, or name another with --nats"
             ) from None
 
@@ -228,37 +203,11 @@ class Bus:
     async def _redial(self) -> None:
         while not self.connected:
             try:
-                await self._dial_until_up(longest_pause=2.0)
+                await self._dialler.until_up(longest_pause=2.0)
             except PermissionDenied as error:
                 log.error("bus.rejected", error=error.message)
                 await asyncio.sleep(2.0)
         log.info("bus.reconnected", url=self._settings.url)
-
-    async def _dial_until_up(self, longest_pause: float) -> None:
-        pause, tries = 0.05, 0
-        while not await self._dial():
-            tries += 1
-            if tries == TRIES_IN_SILENCE:
-                log.warning("bus.unreachable", url=self._settings.url, error=str(self._last_error))
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
-            pause = min(pause * 2, longest_pause)
-
-    async def _dial(self) -> bool:
-        client = NatsClient()
-        try:
-            async with asyncio.timeout(DIAL_WITHIN):
-                await client.connect(**self._options())
-                await self._restore(client)
-        except (OSError, TimeoutError, NatsError) as error:
-            await client.close()
-            if _UNAUTHORISED.search(str(error)):
-                raise PermissionDenied(self._rejection()) from None
-            self._last_error = error
-            return False
-        except BaseException:
-            client.abandon()
-            raise
-        return self.connected
 
     async def _restore(self, client: NatsClient) -> None:
         """Subscribe to everything; what is added meanwhile sees the client and opens itself."""
@@ -268,34 +217,6 @@ class Bus:
         for subscription in restored:
             await subscription.open_on(client)
         await client.settle()
-
-    def _rejection(self) -> str:
-        creds = self._settings.creds
-        what = f"the credentials in {creds}" if creds else "a connection without credentials"
-        return f"the broker at {self._settings.url} rejects {what}; give --creds FILE of a role"
-
-    def _reason(self) -> str:
-        return f" ({self._last_error})" if self._last_error is not None else ""
-
-    def _options(self) -> dict[str, Any]:
-        self._last_error = None
-        options: dict[str, Any] = {
-            "servers": self._servers,
-            "name": self._settings.name or self._settings.role,
-            # Reconnecting is ours: nats-py would replay what was pending when the line broke.
-            "allow_reconnect": False,
-            "max_reconnect_attempts": 1,
-            "reconnect_time_wait": 0.05,
-            "connect_timeout": 2,
-            "ping_interval": self._settings.ping_interval,
-            "max_outstanding_pings": 2,
-            "pending_size": 0,
-            "inbox_prefix": f"{self._inbox_root}rpc",
-            "error_cb": self._on_error,
-            "closed_cb": self._on_closed,
-            "disconnected_cb": self._on_disconnected,
-        }
-        return options | login_options(self._settings.creds)
 
     def _on_reply(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
         inbox = self._inboxes.get(subject[len(self._inbox_root) :])
@@ -307,7 +228,7 @@ class Bus:
             inbox.handler(Delivery(subject, payload, reply, headers=headers))
 
     async def _on_error(self, error: Exception) -> None:
-        self._last_error = error
+        self._dialler.last_error = error
         denied = _DENIED.search(str(error))
         if not isinstance(error, NatsError | OSError | TimeoutError):
             log.error("bus.handler_failed", exc_info=error)
@@ -331,7 +252,7 @@ class Bus:
 
     def _on_lost(self) -> None:
         if self._client is not None:
-            self._servers = [*self._settings.url.split(","), *self._client.discovered]
+            self._dialler.hear_of(self._client.discovered)
         log.warning("bus.lost", url=self._settings.url)
         for inbox in tuple(self._inboxes.values()):
             inbox.handler(Delivery(inbox.subject, status=Status.DISCONNECTED))

@@ -70,7 +70,7 @@ async def test_a_connection_lost_while_it_is_restored_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
     """However far a reconnect came when it broke, the next one restores all subscriptions."""
-    monkeypatch.setattr("mesh.bus.DIAL_WITHIN", 0.3)
+    monkeypatch.setattr("mesh.dialling.DIAL_WITHIN", 0.3)
     heard: list[bytes] = []
     async with broker_in(tmp_path) as broker, flaky(broker.port) as (proxy, url):
         creds = broker.creds(Role.GATEWAY)
