@@ -11,7 +11,7 @@ from collections import Counter
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from mesh import subjects
 from mesh.bus import Bus
@@ -113,7 +113,7 @@ class Runner:
         self.neighbour: Runner | None = None
         """The runner of the other side, if it lives in this process."""
         self._wake = anyio.Event()
-        self._tasks: TaskGroup | None = None
+        self._executions: asyncio.TaskGroup | None = None
         fleet.on_change(self._on_room)
 
     @property
@@ -134,8 +134,8 @@ class Runner:
         await self._bus.subscribe(subjects.all_due_jobs(self.side), self._on_news)
         await self._look()
         try:
-            async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
+            async with anyio.create_task_group() as tasks, asyncio.TaskGroup() as executions:
+                self._executions = executions
                 tasks.start_soon(self._keep_looking)
                 tasks.start_soon(self._under_way.keep)
                 tasks.start_soon(self._keep_checking)
@@ -186,11 +186,11 @@ class Runner:
         return max(1, min(self._room(lane.model), room, LONGEST_BATCH) // max(1, len(self._lanes)))
 
     def _start(self, work: Work, model: str) -> None:
-        assert self._tasks is not None, "jobs are pulled only while running"  # noqa: S101
+        assert self._executions is not None, "jobs are pulled only while running"  # noqa: S101
         execution = Execution(self._bench, work, functools.partial(self._fulfil, model))
         self._under_way.add(execution)
         self._promised[model] += 1
-        self._tasks.start_soon(self._execute, execution)
+        self._executions.create_task(self._execute(execution))
 
     async def _execute(self, execution: Execution) -> None:
         try:

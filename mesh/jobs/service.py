@@ -3,12 +3,13 @@
 Bodies and answers are those of ``schemas.jobs``; what goes wrong is a ``Failed`` frame.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from mesh import subjects
 from mesh.bus import Bus
@@ -43,11 +44,11 @@ class JobService:
             JobOp.DROP: lambda body: desk.drop(_read(_queries, body)),
         }
         self._asked = 0
-        self._tasks: TaskGroup | None = None
+        self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        async with anyio.create_task_group() as tasks:
+        async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             for op in JobOp:
                 subject = subjects.job_service(op)
@@ -65,7 +66,7 @@ class JobService:
             send_answer(self._bus, delivery.reply, failed(error))
             return
         self._asked += 1
-        self._tasks.start_soon(self._answer, delivery)
+        self._tasks.create_task(self._answer(delivery))
 
     async def _answer(self, delivery: Delivery) -> None:
         op = JobOp(delivery.subject.rpartition(".")[2])

@@ -1,13 +1,11 @@
 """What a user said or signed with stays in the request: out of logs, metrics, pages and errors."""
 
 import asyncio
-import logging
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import structlog
 
 from gateway.auth import ApiKey
 from gateway.settings import GatewaySettings
@@ -18,6 +16,7 @@ from mesh.router import Router
 from mesh.trace import TraceContext
 from schemas.inference import Dispatch, InferRequest
 from tests.support.gateway import Mesh, gateway_of, running_mesh, send_raw
+from tests.support.logged import logged
 from tests.support.mesh import agent_of, broker_in, bus_of, router_of
 from tests.support.wait import until
 from workers.engine import Emit, Finish
@@ -72,10 +71,7 @@ async def test_a_canary_is_never_seen_again(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Prompts and keys show up in no log line, no metric and on no dashboard."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    logs.configure(logs.LogLevel.DEBUG, logs.LogFormat.JSON)
-    try:
+    with logged(capfd) as log:
         settings = GatewaySettings(keys=(ApiKey.parse(KEY),), drain_timeout=1)
         async with running_mesh(tmp_path, settings=settings) as mesh:
             assert (await ask(mesh))[0] == 200
@@ -92,16 +88,13 @@ async def test_a_canary_is_never_seen_again(
             ):
                 metrics = await answer.text()
             shown = await snapshot(mesh)
-    finally:
-        root.handlers[:], root.level = handlers, level
-        structlog.reset_defaults()
 
-    logged = "".join(capfd.readouterr())
-    assert "request.finished" in logged
-    assert '"request_id": "req-1"' in logged
-    assert f"sk-{CANARY}" not in logged
-    assert "says hi" not in logged
-    assert f"sk-wrong-{CANARY}" not in logged
+    written = log.text
+    assert "request.finished" in written
+    assert '"request_id": "req-1"' in written
+    assert f"sk-{CANARY}" not in written
+    assert "says hi" not in written
+    assert f"sk-wrong-{CANARY}" not in written
     assert CANARY not in metrics
     assert '"code":"model_not_found"' in shown
     assert CANARY not in shown
@@ -134,10 +127,7 @@ async def test_crashes_do_not_tell_what_was_said(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], form: logs.LogFormat
 ) -> None:
     """A crash in the worker or in the gateway is logged with its place and kind, without words."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    logs.configure(logs.LogLevel.DEBUG, form)
-    try:
+    with logged(capfd, form) as log:
         async with (
             broker_in(tmp_path) as broker,
             agent_of(broker, _Indiscreet()) as agent,
@@ -150,15 +140,12 @@ async def test_crashes_do_not_tell_what_was_said(
                 status, text = await ask(Mesh(where, agent, router, fleet))
                 assert status == 500
                 assert CANARY not in text
-    finally:
-        root.handlers[:], root.level = handlers, level
-        structlog.reset_defaults()
-    logged = "".join(capfd.readouterr())
-    assert "attempt.crashed" in logged
-    assert "request.crashed" in logged
-    assert "test_gateway_discretion.py" in logged
-    assert all(kind in logged for kind in ("KeyError", "ValueError", "LookupError"))
-    assert CANARY not in logged
+    written = log.text
+    assert "attempt.crashed" in written
+    assert "request.crashed" in written
+    assert "test_gateway_discretion.py" in written
+    assert all(kind in written for kind in ("KeyError", "ValueError", "LookupError"))
+    assert CANARY not in written
 
 
 async def test_metrics_count_what_was_answered(tmp_path: Path) -> None:
@@ -191,13 +178,14 @@ async def test_clients_that_leave_are_no_crashes(
     script = ScriptedSettings(tps=2000, tokens=100_000, slots=8)
     body = b'{"model":"scripted","stream":true,"messages":[{"role":"user","content":"hi"}]}'
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
-    async with running_mesh(tmp_path, script=script) as mesh:
-        for _ in range(8):
-            reader, writer = await asyncio.open_connection(mesh.address.host, mesh.address.port)
-            writer.write(head % len(body) + body)
-            await reader.readuntil(b"data: ")
-            writer.transport.abort()
-        await until(lambda: mesh.agent.running == 0)
-    logged = "".join(capfd.readouterr())
-    assert logged.count("outcome=disconnected") == 8
-    assert "crashed" not in logged
+    with logged(capfd) as log:
+        async with running_mesh(tmp_path, script=script) as mesh:
+            for _ in range(8):
+                reader, writer = await asyncio.open_connection(mesh.address.host, mesh.address.port)
+                writer.write(head % len(body) + body)
+                await reader.readuntil(b"data: ")
+                writer.transport.abort()
+            await until(lambda: mesh.agent.running == 0)
+        ends = [(line["outcome"], line["level"]) for line in log.lines("request.finished")]
+    assert ends == [("disconnected", "info")] * 8
+    assert "crashed" not in log.text

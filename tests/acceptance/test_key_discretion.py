@@ -1,31 +1,15 @@
 """A key is seen once, by whoever made it: never in a log, in a metric or at the broker."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
-import structlog
 
-from mesh import logs
 from mesh.keys import digest, new_key
 from tests.support.keys import Door, door_of, key_store, made
+from tests.support.logged import logged
 from tests.support.mesh import broker_in, scripted_worker
 from tests.support.wait import until
-
-
-@contextmanager
-def logging_everything() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    logs.configure(logs.LogLevel.DEBUG, logs.LogFormat.JSON)
-    try:
-        yield
-    finally:
-        root.handlers[:], root.level = handlers, level
-        structlog.reset_defaults()
 
 
 def content_of(folder: Path) -> bytes:
@@ -48,7 +32,7 @@ async def status(door: Door, key: str, **fields: object) -> int:
 async def test_a_key_is_never_seen_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Used, limited, mistyped or revoked: nothing that is written holds a key or its digest."""
     wrong = new_key()
-    with logging_everything():
+    with logged(capfd) as log:
         async with (
             broker_in(tmp_path) as broker,
             scripted_worker(broker),
@@ -71,7 +55,7 @@ async def test_a_key_is_never_seen_again(tmp_path: Path, capfd: pytest.CaptureFi
             await until(lambda: not door.knows(key))
             assert await status(door, key) == 401
 
-    written = "".join(capfd.readouterr()) + metrics
+    written = log.text + metrics
     stored = content_of(tmp_path)
     assert "keys.changed" in written
     assert key_id.encode() in stored

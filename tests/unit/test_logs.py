@@ -9,16 +9,13 @@ import structlog
 
 from mesh import logs
 from mesh.logs import LogFormat, LogLevel
+from tests.support.logged import logging_left_alone
 
 
 @pytest.fixture(autouse=True)
-def logging_left_alone() -> Iterator[None]:
-    """Give the logging of the test run back as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
+def logging_as_before() -> Iterator[None]:
+    with logging_left_alone():
+        yield
     structlog.contextvars.clear_contextvars()
 
 
