@@ -11,7 +11,6 @@ from typing import cast
 import pytest
 
 from mesh.broker import Broker
-from mesh.jobs.settings import JobSettings
 from mesh.subjects import JobSide
 from tests.support.cluster import SIZE, Cluster, Side, cluster_in
 from tests.support.job_faults import LEASE, Checker
@@ -52,9 +51,7 @@ class Trial:
 
 
 @asynccontextmanager
-async def trial_in(
-    folder: Path, *, beside_leader: bool = False, settings: JobSettings = COPIED
-) -> AsyncIterator[Trial]:
+async def trial_in(folder: Path, *, beside_leader: bool = False) -> AsyncIterator[Trial]:
     """Run it all; ``beside_leader``: runner, worker and client have the other servers alone."""
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(cluster_in(folder))
@@ -66,7 +63,7 @@ async def trial_in(
         checker = Checker(jobs)
         await checker.listen(jobs._bus)
         await stack.enter_async_context(scripted_worker(broker))
-        await stack.enter_async_context(runner_of(broker, JobSide.ANY, settings, "scripted"))
+        await stack.enter_async_context(runner_of(broker, JobSide.ANY, COPIED, "scripted"))
         yield Trial(cluster, leader, broker, checker, stack)
 
 
