@@ -48,20 +48,17 @@ async def _rounds(shop: Workshop, tools: Yardsticks, rounds: int) -> Mapping[str
     model, threads = benchmark_model(shop.cache / "models"), usable_cores()
     limit = [str(tools.batched_bench), "-m", str(model), *("-t", str(threads), "-tb", str(threads))]
     times: dict[str, list[Times]] = defaultdict(list)
-    async with running_engine(
-        model, slots=max(BATCHES), context=2 * (PROMPT + ANSWER), threads=threads
-    ) as engine:
-        length = await _words_of(engine, PROMPT)
-        runs: list[tuple[str, Callable[[int], Awaitable[Times]]]] = [
-            (MESH, lambda number: _jobs(engine, length, number)),
-            (ONE_CACHE, lambda _: _limit([*limit, "-kvu"])),
-            (OWN_CACHES, lambda _: _limit(limit)),
-        ]
-        for number in range(rounds):
-            first = number % len(runs)
-            for name, run in [*runs[first:], *runs[:first]]:
-                shop.say(f"{name}, round {number + 1}")
-                times[name].append(await run(number))
+    # All start anew for every round: some processes are slower than others while they live.
+    runs: list[tuple[str, Callable[[int], Awaitable[Times]]]] = [
+        (MESH, lambda number: _jobs(model, threads, number)),
+        (ONE_CACHE, lambda _: _limit([*limit, "-kvu"])),
+        (OWN_CACHES, lambda _: _limit(limit)),
+    ]
+    for number in range(rounds):
+        first = number % len(runs)
+        for name, run in [*runs[first:], *runs[:first]]:
+            shop.say(f"{name}, round {number + 1}")
+            times[name].append(await run(number))
     return times
 
 
@@ -71,8 +68,15 @@ async def _words_of(engine: LlamaEngine, tokens: int) -> int:
     return 2 * tokens - output.usage.prompt_tokens
 
 
-async def _jobs(engine: LlamaEngine, length: int, number: int) -> Times:
+async def _jobs(model: Path, threads: int, number: int) -> Times:
     """Return the seconds from the first request of a job to the end of its last answer."""
+    async with running_engine(
+        model, slots=max(BATCHES), context=2 * (PROMPT + ANSWER), threads=threads
+    ) as engine:
+        return await _timed(engine, await _words_of(engine, PROMPT), number)
+
+
+async def _timed(engine: LlamaEngine, length: int, number: int) -> Times:
     times: Times = {}
     for batch in BATCHES:
         seeds = (1 + 100 * number + each for each in range(batch))

@@ -1,7 +1,8 @@
 """The mesh with a real model beside llama-server: the same requests, over HTTP."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from statistics import median
 from time import perf_counter
 
@@ -29,21 +30,18 @@ def measure(shop: Workshop, seconds: float, rounds: int) -> Row:
     """Measure jobs of several requests that come at once; ``seconds`` plays no part."""
     tools = yardsticks(shop.cache / "llama.cpp", shop.console)
     model = benchmark_model(shop.cache / "models")
-    mesh = targets.llama_mesh(shop, "serving", model, slots=SLOTS, context=CONTEXT)
-    server = targets.llama_server(shop, tools.server, model, slots=SLOTS, context=CONTEXT)
-    with mesh as ours, server as theirs:
-        times = uvloop.run(_rounds(shop, [ours, theirs], rounds))
-    return Row(figures=tuple(_figure(size, times) for size in BATCHES), details=times)
-
-
-async def _rounds(shop: Workshop, servers: Sequence[Target], rounds: int) -> dict[str, Times]:
-    times: dict[str, Times] = {server.name: defaultdict(list) for server in servers}
+    both: list[Callable[[], AbstractContextManager[Target]]] = [
+        lambda: targets.llama_mesh(shop, "serving", model, slots=SLOTS, context=CONTEXT),
+        lambda: targets.llama_server(shop, tools.server, model, slots=SLOTS, context=CONTEXT),
+    ]
+    times: dict[str, Times] = defaultdict(lambda: defaultdict(list))
     for number in range(rounds):
-        turn = servers if number % 2 == 0 else servers[::-1]
-        for server in turn:
-            shop.say(f"{server.name}, round {number + 1}")
-            await _jobs(server, number, times[server.name])
-    return times
+        # Started anew: some processes are a tenth slower than others for as long as they live.
+        for server in both if number % 2 == 0 else both[::-1]:
+            with server() as target:
+                shop.say(f"{target.name}, round {number + 1}")
+                uvloop.run(_jobs(target, number, times[target.name]))
+    return Row(figures=tuple(_figure(size, times) for size in BATCHES), details=times)
 
 
 async def _jobs(server: Target, number: int, times: Times) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from workers.llama.grain import ANY_NUMBER, GROUP, Grain
 from workers.llama.tune import (
+    BEAT,
     Bus,
     Threads,
     Trial,
@@ -102,7 +103,7 @@ def test_whether_rows_come_in_groups_is_tried() -> None:
 
 def test_the_stand_in_notices_that_it_is_late() -> None:
     """It measures its own wake-ups, whatever computes meanwhile."""
-    with Bus() as bus:
+    with Bus(BEAT) as bus:
         total = sum(range(2_000_000))
     assert total
     assert bus.delay > 0

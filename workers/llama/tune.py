@@ -14,6 +14,7 @@ from typing import Protocol, Self
 
 from mesh.clock import Clock, monotonic
 from workers.llama.grain import ANY_NUMBER, GROUP, Grain
+from workers.settings import STREAM_WINDOW
 
 CHUNK = 64
 """Tokens of the prompt that is measured."""
@@ -28,6 +29,8 @@ CLEARLY_FASTER = 1.03
 """Gain that is worth more threads than the fewest with about the same speed."""
 BEAT, BEAT_WORK = 0.002, 0.0002
 """Seconds between the stand-in's turns, and how long each computes: a gateway under some load."""
+CALM_BEAT = STREAM_WINDOW
+"""The same beside steps of one row: with one stream there is a report in so many seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,9 @@ class Model(Protocol):
 class Bus:
     """Stands for the bus side while steps are timed: wakes often, computes a little, is delayed."""
 
-    def __init__(self) -> None:
+    def __init__(self, beat: float) -> None:
+        """``beat``: seconds between its turns."""
+        self._beat = beat
         self._delays: list[float] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bus stand-in")
@@ -81,8 +86,8 @@ class Bus:
 
     def _run(self) -> None:
         while not self._over.is_set():
-            due = time.monotonic() + BEAT
-            self._over.wait(BEAT)
+            due = time.monotonic() + self._beat
+            self._over.wait(self._beat)
             now = time.monotonic()
             self._delays.append(max(0.0, now - due))
             while time.monotonic() < now + BEAT_WORK:
@@ -140,9 +145,11 @@ def _fastest(trials: Mapping[int, Trial], cores: int, seconds: Callable[[Trial],
 
 def _try(model: Model, threads: int, clock: Clock) -> Trial:
     model.use_threads(threads, threads)
-    with Bus() as bus:
-        single, batch = _time(model, 1, clock), _time(model, CHUNK, clock)
-    return Trial(single=single, batch=batch, delay=bus.delay)
+    with Bus(CALM_BEAT) as calm:
+        single = _time(model, 1, clock)
+    with Bus(BEAT) as busy:
+        batch = _time(model, CHUNK, clock)
+    return Trial(single=single, batch=batch, delay=max(calm.delay, busy.delay))
 
 
 def _time(model: Model, tokens: int, clock: Clock) -> float:
