@@ -1,8 +1,8 @@
 """The mesh with a real model beside llama-server: the same requests, over HTTP."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from statistics import median
 from time import perf_counter
 
@@ -30,29 +30,37 @@ def measure(shop: Workshop, seconds: float, rounds: int) -> Row:
     """Measure jobs of several requests that come at once; ``seconds`` plays no part."""
     tools = yardsticks(shop.cache / "llama.cpp", shop.console)
     model = benchmark_model(shop.cache / "models")
-    both: list[Callable[[], AbstractContextManager[Target]]] = [
-        lambda: targets.llama_mesh(shop, "serving", model, slots=SLOTS, context=CONTEXT),
-        lambda: targets.llama_server(shop, tools.server, model, slots=SLOTS, context=CONTEXT),
-    ]
     times: dict[str, Times] = defaultdict(lambda: defaultdict(list))
     for number in range(rounds):
         # Started anew: some processes are a tenth slower than others for as long as they live.
-        for server in both if number % 2 == 0 else both[::-1]:
-            with server() as target:
-                shop.say(f"{target.name}, round {number + 1}")
-                uvloop.run(_jobs(target, number, times[target.name]))
+        mesh = targets.llama_mesh(shop, "serving", model, slots=SLOTS, context=CONTEXT)
+        server = targets.llama_server(shop, tools.server, model, slots=SLOTS, context=CONTEXT)
+        with mesh as ours, server as theirs:
+            shop.say(f"round {number + 1}")
+            uvloop.run(_jobs([ours, theirs], number, times))
     return Row(figures=tuple(_figure(size, times) for size in BATCHES), details=times)
 
 
-async def _jobs(server: Target, number: int, times: Times) -> None:
-    async with Client(server.url) as client:
-        first = await client.ask(_body(words.prompt(PROMPT, 0), tokens=2))
-        length = 2 * PROMPT - first.usage.prompt_tokens
+async def _jobs(servers: Sequence[Target], number: int, times: Mapping[str, Times]) -> None:
+    """Have both do each job in turn, seconds apart: the machine's speed drifts by the minute."""
+    async with AsyncExitStack() as stack:
+        clients = {
+            server.name: await stack.enter_async_context(Client(server.url)) for server in servers
+        }
+        lengths = {name: await _words_of(client) for name, client in clients.items()}
         for repeat in range(REPEATS):
+            turn = list(clients.items())[:: 1 if repeat % 2 == 0 else -1]
             for size in BATCHES:
                 seed = 1 + 100 * (REPEATS * number + repeat)
-                bodies = [_body(words.prompt(length, seed + each)) for each in range(size)]
-                times[size].append(await _job(client, bodies))
+                for name, client in turn:
+                    texts = [words.prompt(lengths[name], seed + each) for each in range(size)]
+                    times[name][size].append(await _job(client, [_body(text) for text in texts]))
+
+
+async def _words_of(client: Client) -> int:
+    """Return how many words make a prompt of the wanted length."""
+    first = await client.ask(_body(words.prompt(PROMPT, 0), tokens=2))
+    return 2 * PROMPT - first.usage.prompt_tokens
 
 
 def _body(text: str, tokens: int = ANSWER) -> dict[str, object]:

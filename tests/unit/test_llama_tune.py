@@ -33,6 +33,19 @@ class FakeModel:
         self.now += self.seconds[single] if tokens == 1 else tokens / 4 * self.seconds[batch]
 
 
+@dataclass
+class Disturbed(FakeModel):
+    """Takes far too long at first, with two threads."""
+
+    calls: int = 0
+
+    def try_out(self, tokens: int) -> None:
+        super().try_out(tokens)
+        if self.used and self.used[-1] == (2, 2) and self.calls:
+            self.calls -= 1
+            self.now += 1.0
+
+
 def trial(seconds: float, delay: float = 0.0) -> Trial:
     return Trial(single=seconds, batch=seconds, delay=delay)
 
@@ -84,6 +97,16 @@ def test_a_slow_model_is_tried_no_longer_than_the_budget() -> None:
     model = FakeModel({1: 0.5, 2: 0.25})
     assert choose_threads(model, 2, 1.0, lambda: model.now) == Threads(single=1, batch=1)
     assert {single for single, _ in model.used} == {1}
+
+
+def test_a_bad_moment_settles_nothing() -> None:
+    """Each count is measured several times, and the best of it counts."""
+    good, bad = Trial(single=1.0, batch=2.0, delay=0.001), Trial(single=0.9, batch=9.0, delay=0.5)
+    best = Trial(single=0.9, batch=2.0, delay=0.001)
+    assert good.or_better(bad) == bad.or_better(good) == best
+    assert good.or_better(None) == good
+    model = Disturbed({1: 0.01, 2: 0.004}, calls=4)
+    assert choose_threads(model, 2, 60.0, lambda: model.now) == Threads(single=2, batch=2)
 
 
 @dataclass

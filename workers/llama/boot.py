@@ -27,7 +27,7 @@ from workers.llama.steps import Steps
 from workers.llama.template import BadTemplate, ChatTemplate
 from workers.llama.tune import Threads, choose_grain, choose_threads
 
-LEAST_TUNING = 0.5
+LEAST_TUNING = 1.0
 """Seconds that trying thread counts may take at least, however quickly the model was loaded."""
 TUNING_SHARE = 0.1
 """Part of the loading time that trying may take."""
