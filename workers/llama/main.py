@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 
 from mesh.housekeeping import look_less_often
 from workers.llama.boot import CannotServe, boot
-from workers.llama.messages import Cancel, Loading, Open, Refused, Submit
+from workers.llama.messages import Cancel, Loading, Open, Refused, Submit, ToEngine
 from workers.llama.pipe import Pipe
 from workers.llama.reports import Reports
 from workers.llama.steps import Steps
@@ -81,12 +82,19 @@ def serve(loop: Steps, pipe: Pipe) -> None:
     while True:
         if loop.patience != 0:
             reports.flush()
-        for message in pipe.receive(loop.patience):
-            if isinstance(message, Submit | Cancel):
-                reports.expect(message)
-                loop.handle(message)
+        if orders := pipe.receive(loop.patience):
+            _pass_on(orders, loop, reports)
+            # Reading a prompt takes a while: what comes meanwhile belongs into the same step.
+            _pass_on(pipe.receive(0), loop, reports)
         if not loop.is_idle:
             reports.add(loop.step())
+
+
+def _pass_on(orders: Iterable[ToEngine], loop: Steps, reports: Reports) -> None:
+    for order in orders:
+        if isinstance(order, Submit | Cancel):
+            reports.expect(order)
+            loop.handle(order)
 
 
 if __name__ == "__main__":
