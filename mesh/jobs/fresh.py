@@ -37,12 +37,17 @@ class Fresh:
             self._records[key] = written
             if len(self._records) > MOST:
                 del self._records[next(iter(self._records))]
+
+        def tell(kept: Kept | None) -> None:
+            if not written.done():  # whoever waited for it may have been cancelled
+                written.set_result(kept)
+
         try:
-            yield written.set_result
+            yield tell
         finally:
             if not written.done():
-                written.set_result(None)
                 self._records.pop(key, None)
+            tell(None)
 
     async def take(self, pointer: JobPointer) -> Kept | None:
         """Return the record of a job and forget it; ``None`` if it is to be read at the broker."""

@@ -45,6 +45,17 @@ async def test_a_record_that_was_not_written_is_read_at_the_broker() -> None:
     assert await fresh.take(pointer()) is None
 
 
+async def test_whoever_waits_no_longer_harms_no_writer() -> None:
+    """A runner that stops cancels its executions, and its desk goes on."""
+    fresh, kept = Fresh(), Kept(record(), 7)
+    with fresh.writing(kept.record, 1) as written:
+        taking = asyncio.ensure_future(fresh.take(pointer()))
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.wait((taking,))
+        written(kept)
+
+
 async def test_few_and_small_ones_are_kept() -> None:
     """The newest stay, and a large one never does."""
     fresh = Fresh()
