@@ -13,6 +13,8 @@ from workers.llama.sequence import Work
 
 def calls_of(plan: Items[Work]) -> list[list[Work]]:
     """Return the works of a step call by call, running streams first."""
+    if len(plan) == 1:
+        return [[*plan]]
     prompts = [work for work in plan if work.sequence.is_prefilling]
     if not prompts:
         return [_in_order(plan)]

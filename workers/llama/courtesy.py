@@ -82,7 +82,8 @@ class Courtesy:
         prompts = len(sequences) - len(streams)
         if not prompts:
             self._hold.release()
-        elif streams and self._hold.keeps(streams, now):
+            return sequences, len(streams)
+        if streams and self._hold.keeps(streams, now):
             waiting = [sequence for sequence in sequences if sequence.is_prefilling]
             return waiting, self._chunk.tokens(0, prompts)
         return sequences, self._chunk.tokens(len(streams), prompts)

@@ -187,7 +187,7 @@ class Loop:
         started = self._clock()
         tokens = sum([len(work.tokens) for work in plan])
         interactive = [work for work in plan if not work.sequence.is_background]
-        wanted = load_of(interactive)
+        wanted = load if len(interactive) == len(plan) else load_of(interactive)
         background = Load(load.prompt - wanted.prompt, load.streams - wanted.streams)
         sampled = sum([self._call(call) for call in calls_of(plan)])
         seconds = self._clock() - started
