@@ -30,7 +30,8 @@ LONG_ENOUGH = 200
 class Pause(Message, frozen=True, kw_only=True):
     """One arrival of a long prompt; seconds.
 
-    usual: median time between tokens before. longest: of any stream, while the prompt was computed.
+    usual: between two tokens of a stream before, on average, for they come in twos and threes.
+    longest: of any stream, while the prompt was computed.
     steps: tokens that a stream got meanwhile. chunk: what the last step's part of the prompt takes
     without any stream. first_token: of the long prompt.
     """
@@ -112,13 +113,19 @@ def _judged(streams: Sequence[Output], long: Output, prompt_token: float) -> Pau
     """Return what the streams saw until the long prompt's first token."""
     until = long.arrivals[0]
     gaps = [pair for stream in streams for pair in pairwise(stream.arrivals)]
-    before = [end - start for start, end in gaps if end < long.asked]
+    before = [_gap([at for at in stream.arrivals if at < long.asked]) for stream in streams]
     during = [end - start for start, end in gaps if start < until and end > long.asked]
     steps = max(1, len(during) // len(streams))
     return Pause(
-        usual=median(before[len(before) // 4 :]),
+        usual=median(before),
         longest=max(during),
         steps=steps,
         chunk=prompt_token * TILE,
         first_token=long.first_token,
     )
+
+
+def _gap(arrivals: Sequence[float]) -> float:
+    """Return the seconds between tokens on average, but for the first ones, while others begin."""
+    steady = arrivals[len(arrivals) // 4 :]
+    return (steady[-1] - steady[0]) / (len(steady) - 1)

@@ -85,6 +85,13 @@ def test_what_somebody_waits_for_goes_at_once(sent: Sent, urgent: Step) -> None:
     assert joined.outputs == (TOKEN, *urgent.outputs)
 
 
+def test_what_is_there_goes_out_before_a_prompt_is_computed(sent: Sent) -> None:
+    """Else the pause that the prompt makes would be longer by what was held back."""
+    assert sent.after(STREAM_WINDOW / 4, TOKEN) == []
+    sent.reports.expect(order(2, stream=False))
+    assert [output for each in sent.steps for output in each.outputs] == [TOKEN]
+
+
 def test_whole_answers_are_in_no_hurry() -> None:
     """Where nobody watches tokens arrive, few messages do; ends go at once all the same."""
     sent = Sent(stream=False)

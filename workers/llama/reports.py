@@ -27,9 +27,11 @@ class Reports:
         """Attempts whose tokens somebody watches."""
 
     def expect(self, order: Submit | Cancel) -> None:
-        """Take note of who comes and goes."""
-        if isinstance(order, Submit) and order.request.stream:
-            self._streams.add(order.attempt)
+        """Take note of who comes and goes; a prompt takes long, so what is there goes out first."""
+        if isinstance(order, Submit):
+            self.flush()
+            if order.request.stream:
+                self._streams.add(order.attempt)
         elif isinstance(order, Cancel):
             self._streams.discard(order.attempt)
 
