@@ -19,8 +19,8 @@ from workers.llama.grain import TILE
 STREAMS = 4
 PROMPT = 2000
 """Words of the long prompt, each a token."""
-END = 128
-"""Words at its end, where each token looks back on all others and a chunk takes longest."""
+END = 2 * TILE
+"""Tokens at its end, where each looks back on all others and a chunk takes longest."""
 BEFORE = 24
 """Tokens each stream gets before the prompt comes."""
 LONG_ENOUGH = 200
@@ -79,13 +79,19 @@ async def _rounds(shop: Workshop, rounds: int) -> list[Pause]:
 
 
 async def _token_at_the_end(engine: LlamaEngine) -> float:
-    """Return the seconds that each of the last tokens takes; the engine learns, too, what it is."""
-    times: dict[int, list[float]] = {PROMPT: [], PROMPT - END: []}
-    for seed in range(5):
-        for length, seen in times.items():
-            alone = await compute(engine, request(words.prompt(length, 50 + seed), 2))
-            seen.append(alone.first_token)
-    return (median(times[PROMPT]) - median(times[PROMPT - END])) / END
+    """Return the seconds that each of the last tokens takes when all before are there already."""
+    rows, seen = END, list[float]()
+    for seed in range(6):
+        # The first time shows how many tokens the template has after the text.
+        known = words.prompt(PROMPT - END + (rows - END), 50 + seed)
+        await compute(engine, request(known, 2, cached=True))
+        end = await compute(engine, request(words.prompt(PROMPT, 50 + seed), 2, cached=True))
+        new = end.usage.prompt_tokens - end.usage.cached_tokens
+        if seed:
+            seen.append(end.first_token / new)
+        else:
+            rows = new
+    return median(seen)
 
 
 async def _pause(engine: LlamaEngine, number: int, prompt_token: float) -> Pause:
