@@ -3,9 +3,11 @@
 Direct gets are answered by every server that has a copy. One that was cut off or stood still knows
 nothing of what was stored meanwhile until it has caught up. A leader that was cut off is no better
 for some seconds: it still answers while the others have elected another one. Its word counts only
-if it has heard from a majority of them within less time than an election takes.
+if it has heard from a majority of them within less time than an election takes. And as a leader may
+come or go at the very moment, that something is missing counts only if it still is a little later.
 """
 
+import asyncio
 from dataclasses import dataclass
 
 import msgspec
@@ -27,6 +29,9 @@ from mesh.jetstream import (
 IN_TOUCH = 3_000_000_000
 """Nanoseconds. Followers send a sign every second, and elect another leader after four at least."""
 
+LOOK_AGAIN = 0.5
+"""Seconds after which a leader of several servers is asked once more for what it has not."""
+
 _infos = msgspec.json.Decoder(SubjectsInfo)
 _messages = msgspec.json.Decoder(LastMessage)
 
@@ -42,6 +47,13 @@ class Leader:
 
         Raises ``StoreError`` as well if no majority of the servers can be known to agree.
         """
+        info = await self._info(subject)
+        if not info.state.subjects and info.cluster.replicas:
+            await asyncio.sleep(LOOK_AGAIN)
+            info = await self._info(subject)
+        return await self._message(subject) if info.state.subjects else None
+
+    async def _info(self, subject: str) -> SubjectsInfo:
         query = msgspec.json.encode(SubjectsQuery(subjects_filter=subject))
         info = _infos.decode(await self._ask(subjects.stored_info(self.depot.stream), query))
         if not is_in_touch(info.cluster):
@@ -50,7 +62,7 @@ class Leader:
                 "its cluster; retry",
                 retry_after=1.0,
             )
-        return await self._message(subject) if info.state.subjects else None
+        return info
 
     async def _message(self, subject: str) -> Delivery | None:
         query = msgspec.json.encode(LastGet(last_by_subj=subject))

@@ -123,8 +123,7 @@ class WorkStream:
         Repeating it for the same attempt does no harm. Raises ``StoreFull`` and as ``ensure``.
         """
         target = subjects.job_work(self.side, lane.priority, lane.tenant, lane.model)
-        job = f"{subjects.encode_token(pointer.tenant)}/{pointer.id}"
-        once = {"Nats-Msg-Id": f"{job}/{pointer.attempt}"}
+        once = {"Nats-Msg-Id": f"{_name(pointer)}/{pointer.attempt}"}
         if due_ms:
             waiting = subjects.job_later(self.side, pointer.tenant, pointer.id)
             await self._store(waiting, pointer, {**once, **_schedule(due_ms, target)})
@@ -140,8 +139,8 @@ class WorkStream:
     async def publish_notice(self, pointer: JobPointer, due_ms: int = 0) -> None:
         """Store that a job's webhook is to be told, now or later; as ``publish``."""
         target = subjects.job_notices(self.side, pointer.tenant)
-        job = f"{subjects.encode_token(pointer.tenant)}/{pointer.id}"
-        once = {"Nats-Msg-Id": f"{subjects.NOTICE}:{job}/{pointer.attempt}/{pointer.telling}"}
+        number = f"{pointer.attempt}/{pointer.telling}"
+        once = {"Nats-Msg-Id": f"{subjects.NOTICE}:{_name(pointer)}/{number}"}
         if due_ms:
             waiting = subjects.job_notice_later(self.side, pointer.tenant, pointer.id)
             await self._store(waiting, pointer, {**once, **_schedule(due_ms, target)})
@@ -302,6 +301,11 @@ def parse_notices(subject: str) -> str | None:
     """Return whose webhooks these are; ``None`` if it is a lane of jobs."""
     *_, kind, tenant, _ = subject.split(".")
     return subjects.decode_token(tenant) if kind == subjects.NOTICE else None
+
+
+def _name(pointer: JobPointer) -> str:
+    """Return the name of a job that fits into a header, whatever its tenant is called."""
+    return f"{subjects.encode_token(pointer.tenant)}/{pointer.id}"
 
 
 def _schedule(at_ms: int, target: str) -> Headers:

@@ -1,6 +1,5 @@
 """What a cluster says of the records of jobs: who leads them, and whether all servers have all."""
 
-import asyncio
 import json
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from mesh.jobs.store import ensure
 from mesh.storage import Store
 from tests.support.cluster import SIZE, Cluster, Side
 from tests.support.mesh import bus_of
+from tests.support.wait import until_async
 
 INFO = f"$JS.API.STREAM.INFO.KV_{Store.JOBS}"
 GLANCE = 0.5
@@ -44,8 +44,13 @@ async def info_of(broker: Broker) -> dict[str, Any]:
 
 async def leader_of(broker: Broker) -> int:
     """Return which server leads the records of jobs now."""
-    while not (info := await info_of(broker)):
-        await asyncio.sleep(0.1)  # there is no leader at this moment
+    info: dict[str, Any] = {}
+
+    async def is_led() -> bool:
+        info.update(await info_of(broker))
+        return bool(info)
+
+    await until_async(is_led, within=ELECTION)
     return int(info["leader"].removeprefix("mesh-"))
 
 

@@ -90,6 +90,8 @@ class KvCache:
         So the next turn of a conversation that comes at once finds it where it was, and nothing is
         moved. Returns false if there is no such stream, or something better is kept.
         """
+        if not self._leaving:
+            return False
         match = self.match(sequence, [ended for ended, _ in self._leaving])
         for number, (ended, slot) in enumerate(self._leaving):
             if ended is match.holder and match.length == ended.num_computed:
